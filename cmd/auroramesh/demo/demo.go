@@ -1,0 +1,316 @@
+// Package demo runs whole sites in one process: each has an embedded NATS server
+// on the shipped development configuration, a SQLite database, and all functions.
+// The first site is the primary; every other is a leaf of it. Nothing is shared
+// between the sites but the wire. The command `auroramesh demo` and the tests of
+// the whole mesh start their sites here.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/site"
+	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/settings"
+	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// MaxSites is how many sites one demo runs: every site pulls from every other.
+const MaxSites = 16
+
+// Options say what to start. A port of 0 takes free ports.
+type Options struct {
+	Sites    int    // 0: two
+	DataDir  string // empty: a temporary one, removed at the end
+	APIPort  int    // of the first site; each further one is 2 higher
+	NATSPort int    // of the first site; each further one is 1 higher
+	LeafPort int    // where the primary takes leafnodes
+	Version  string
+	Log      *slog.Logger
+	// Configure, where set, changes the settings of site number i before it starts.
+	Configure func(i int, s *settings.Settings)
+	// LeafURL, where set, is the address that site number i takes for the primary's
+	// leafnode listener, such as that of a proxy in front of it.
+	LeafURL func(i int, listener string) string
+	// Now, where set, is the clock of site number i.
+	Now func(i int) func() time.Time
+}
+
+// Demo is sites at work.
+type Demo struct {
+	Sites []*Site
+	temp  string // to be removed at the end
+}
+
+// Site is one site of a demo.
+type Site struct {
+	*site.Site
+	Settings settings.Settings
+	API      string // base URL
+	NATS     string // URL
+	Leaf     string // host:port of the leafnode listener, empty for a leaf
+
+	server *server.Server
+}
+
+// Start starts the sites and waits until they are at work and see each other.
+// What was started before an error is stopped again.
+func Start(ctx context.Context, o Options) (d *Demo, err error) {
+	if o.Sites == 0 {
+		o.Sites = 2
+	}
+	if o.Sites < 1 || o.Sites > MaxSites {
+		var wrong fault.Fields
+		wrong.Add("--sites", strconv.Itoa(o.Sites), "a whole number from 1 to "+strconv.Itoa(MaxSites))
+		return nil, wrong.Err("the demo cannot start")
+	}
+	if err := o.checkPorts(); err != nil {
+		return nil, err
+	}
+	d = &Demo{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
+			d = nil
+		}
+	}()
+	if o.DataDir == "" {
+		if d.temp, err = os.MkdirTemp("", "auroramesh-demo-"); err != nil {
+			return d, fmt.Errorf("making a directory for the demo's data: %w", err)
+		}
+		o.DataDir = d.temp
+	}
+	for i := range o.Sites {
+		s, err := o.start(ctx, i, d.Sites)
+		if s != nil {
+			d.Sites = append(d.Sites, s)
+		}
+		if err != nil {
+			return d, fmt.Errorf("starting %s: %w", SiteID(i), err)
+		}
+	}
+	for _, s := range d.Sites {
+		if err := s.Ready(ctx); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// SiteID is the id of site number i: site-a, site-b, …
+func SiteID(i int) federation.SiteID { return federation.SiteID("site-" + string(rune('a'+i))) }
+
+func (o Options) start(ctx context.Context, i int, before []*Site) (s *Site, err error) {
+	s = &Site{}
+	dir := filepath.Join(o.DataDir, string(SiteID(i)))
+	if s.server, err = o.startNATS(i, dir, before); err != nil {
+		return s, err
+	}
+	s.NATS = s.server.ClientURL()
+	if i == 0 {
+		v, err := s.server.Varz(nil)
+		if err != nil {
+			return s, fmt.Errorf("asking the NATS server for its leafnode port: %w", err)
+		}
+		s.Leaf = net.JoinHostPort("127.0.0.1", strconv.Itoa(v.LeafNode.Port))
+	}
+	if s.Settings, err = o.settings(i, dir, s.NATS); err != nil {
+		return s, err
+	}
+	if err := migrate(ctx, s.Settings.DatabaseURL); err != nil {
+		return s, err
+	}
+	c := site.Config{Settings: s.Settings, Version: o.Version, Log: o.Log}
+	if o.Now != nil {
+		c.Now = o.Now(i)
+	}
+	if s.Site, err = site.Start(ctx, c); err != nil {
+		return s, err
+	}
+	s.API = "http://" + s.Addr()
+	return s, nil
+}
+
+// startNATS runs the embedded server of site number i on the development file of
+// its tier, with the name, ports and directory of this site.
+func (o Options) startNATS(i int, dir string, before []*Site) (*server.Server, error) {
+	file := nats.DevHub
+	if i > 0 {
+		file = nats.DevLeaf
+	}
+	opts := &server.Options{}
+	if err := opts.ProcessConfigString(file); err != nil {
+		return nil, fmt.Errorf("reading the NATS configuration: %w", err)
+	}
+	id := SiteID(i)
+	opts.ServerName = string(id)
+	opts.JetStreamDomain = subject.Domain(id)
+	opts.StoreDir = filepath.Join(dir, "jetstream")
+	opts.Port = server.RANDOM_PORT
+	if o.NATSPort != 0 {
+		opts.Port = o.NATSPort + i
+	}
+	if i == 0 {
+		opts.LeafNode.Port = server.RANDOM_PORT
+		if o.LeafPort != 0 {
+			opts.LeafNode.Port = o.LeafPort
+		}
+	} else {
+		leaf := before[0].Leaf
+		if o.LeafURL != nil {
+			leaf = o.LeafURL(i, leaf)
+		}
+		opts.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: leaf}}
+	}
+	opts.NoSigs = true
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("making the NATS server: %w", err)
+	}
+	srv.SetLoggerV2(natsLog{o.Log.With("site", id)}, false, false, false)
+	srv.Start()
+	if !srv.ReadyForConnections(10 * time.Second) {
+		srv.Shutdown()
+		return nil, errors.New("the NATS server did not start within 10s")
+	}
+	return srv, nil
+}
+
+func (o Options) settings(i int, dir, natsURL string) (settings.Settings, error) {
+	port := 0
+	if o.APIPort != 0 {
+		port = o.APIPort + 2*i
+	}
+	tier := federation.Secondary
+	if i == 0 {
+		tier = federation.Primary
+	}
+	environ := map[string]string{
+		"FEDERATION_SITE_ID":   string(SiteID(i)),
+		"FEDERATION_SITE_NAME": "Site " + string(rune('A'+i)),
+		"FEDERATION_SITE_TIER": string(tier),
+		"NATS_URL":             natsURL,
+		"DATABASE_URL":         "sqlite:" + filepath.Join(dir, "auroramesh.db"),
+		"HTTP_LISTEN":          net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+	}
+	// What the mesh does is for the caller's environment to say; who and where a
+	// site of the demo is, is not.
+	for _, name := range []string{
+		"FEDERATION_ENABLED", "FEDERATION_HEARTBEAT_INTERVAL_SECONDS", "FEDERATION_DEGRADED_AFTER_SECONDS",
+		"FEDERATION_DOWN_AFTER_SECONDS", "FEDERATION_FEDERATE_MIN_SEVERITY",
+	} {
+		if v, ok := os.LookupEnv(name); ok {
+			environ[name] = v
+		}
+	}
+	s, err := settings.Load(environ)
+	if err == nil && o.Configure != nil {
+		o.Configure(i, &s)
+	}
+	return s, err
+}
+
+func migrate(ctx context.Context, dsn string) error {
+	st, err := store.Open(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	_, err = st.Migrate(ctx)
+	return errors.Join(err, st.Close())
+}
+
+// checkPorts finds out, before anything starts, which port is taken, and names
+// the option that changes it.
+func (o Options) checkPorts() error {
+	type port struct {
+		option string
+		number int
+	}
+	var ports []port
+	for i := range o.Sites {
+		if o.APIPort != 0 {
+			ports = append(ports, port{"--api-port", o.APIPort + 2*i})
+		}
+		if o.NATSPort != 0 {
+			ports = append(ports, port{"--nats-port", o.NATSPort + i})
+		}
+	}
+	if o.LeafPort != 0 {
+		ports = append(ports, port{"--leaf-port", o.LeafPort})
+	}
+	var wrong fault.Fields
+	for _, p := range ports {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.number)))
+		if err != nil {
+			wrong.Add(p.option, strconv.Itoa(p.number), "a free port; this one cannot be taken: "+reason(err))
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return fmt.Errorf("trying the port %d: %w", p.number, err)
+		}
+	}
+	return wrong.Err("the demo cannot start")
+}
+
+func reason(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		var sys *os.SyscallError
+		if errors.As(op.Err, &sys) {
+			return sys.Err.Error()
+		}
+	}
+	return err.Error()
+}
+
+// Stop stops every site, the leaves before the primary, and removes what was
+// temporary. It may be called more than once.
+func (d *Demo) Stop(ctx context.Context) error {
+	var failed []error
+	for i := len(d.Sites) - 1; i >= 0; i-- {
+		failed = append(failed, d.Sites[i].stop(ctx))
+	}
+	if d.temp != "" {
+		failed = append(failed, os.RemoveAll(d.temp))
+	}
+	return errors.Join(failed...)
+}
+
+func (s *Site) stop(ctx context.Context) error {
+	var err error
+	if s.Site != nil {
+		err = s.Site.Stop(ctx)
+	}
+	if s.server != nil {
+		s.server.Shutdown()
+		s.server.WaitForShutdown()
+	}
+	return err
+}
+
+// Server is the embedded NATS server of the site.
+func (s *Site) Server() *server.Server { return s.server }
+
+// natsLog gives the lines of an embedded NATS server to the log: what it only
+// tells goes to debug.
+type natsLog struct{ log *slog.Logger }
+
+func (l natsLog) Noticef(format string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l natsLog) Warnf(format string, v ...any)   { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l natsLog) Errorf(format string, v ...any)  { l.log.Warn("nats: " + fmt.Sprintf(format, v...)) }
+func (l natsLog) Fatalf(format string, v ...any)  { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
+func (l natsLog) Debugf(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l natsLog) Tracef(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }

@@ -1,0 +1,346 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/auroramesh/auroramesh/shared/apiclient"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// siteFlags choose the site that a command asks.
+type siteFlags struct {
+	APIBase string `name:"api-base" env:"AURORA_API" default:"http://localhost:8000" placeholder:"URL" help:"Address of the site to ask (${env}; default ${default})."`
+}
+
+func (s siteFlags) client(opts ...apiclient.Option) (*apiclient.Client, error) {
+	return apiclient.New(s.APIBase, append(opts, apiclient.UserAgent("auroramesh/"+version))...)
+}
+
+// jsonFlag asks for the API's JSON instead of a table.
+type jsonFlag struct {
+	JSON bool `name:"json" help:"Print the JSON of the API instead of a table."`
+}
+
+type sitesCmd struct {
+	siteFlags
+	jsonFlag
+}
+
+// Help is the long help.
+func (*sitesCmd) Help() string {
+	return `Examples:
+  auroramesh sites
+  auroramesh sites --api-base http://localhost:8002 --json`
+}
+
+// Run lists every site that the asked one knows.
+func (c *sitesCmd) Run(ctx context.Context, io *stdio) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	all, err := client.Sites(ctx, ask.Page{Limit: ask.MaxLimit})
+	for err == nil && len(all.Items) < all.Total {
+		var more ask.List[federation.Site]
+		more, err = client.Sites(ctx, ask.Page{Skip: len(all.Items), Limit: ask.MaxLimit})
+		if len(more.Items) == 0 {
+			break
+		}
+		all.Items = append(all.Items, more.Items...)
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(io.out, all)
+	}
+	return sitesTable(io.out, all.Items)
+}
+
+func sitesTable(w io.Writer, sites []federation.Site) error {
+	t := newTable(w, "SITE", "STATUS", "TIER", "AGENTS", "VERSION", "LAST HEARTBEAT", "NAME")
+	for _, s := range sites {
+		id := string(s.ID)
+		if s.Local {
+			id += " *"
+		}
+		t.row(plain(id), plain(string(s.Status)), plain(string(s.Tier)), strconv.Itoa(s.AgentsOnline)+"/"+strconv.Itoa(s.AgentsTotal),
+			short(s.Version, 20), stamp(s.LastHeartbeatAt), short(s.Name, 60))
+	}
+	return t.write(w)
+}
+
+type topologyCmd struct {
+	siteFlags
+	jsonFlag
+}
+
+// Help is the long help.
+func (*topologyCmd) Help() string {
+	return `Examples:
+  auroramesh topology
+  auroramesh topology --json | jq '.links[] | {id, status}'`
+}
+
+// Run shows the mesh as the asked site sees it.
+func (c *topologyCmd) Run(ctx context.Context, io *stdio) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	topology, err := client.Topology(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(io.out, topology)
+	}
+	fmt.Fprintf(io.out, "The mesh as %s sees it, %s\n\n", plain(string(topology.SiteID)), stamp(&topology.GeneratedAt))
+	if err := sitesTable(io.out, topology.Sites); err != nil {
+		return err
+	}
+	fmt.Fprintln(io.out)
+	t := newTable(io.out, "LINK", "STATUS", "HEARTBEAT AGE")
+	for _, l := range topology.Links {
+		age := "never"
+		if l.HeartbeatAgeSeconds != nil {
+			age = strconv.FormatFloat(*l.HeartbeatAgeSeconds, 'f', 1, 64) + " s"
+		}
+		t.row(plain(l.ID), plain(string(l.Status)), age)
+	}
+	return t.write(io.out)
+}
+
+type alertsCmd struct {
+	List      alertsListCmd   `cmd:"" default:"withargs" help:"List alerts, newest first (the default)."`
+	Show      alertsShowCmd   `cmd:"" help:"Show one alert in full."`
+	SetStatus alertsStatusCmd `cmd:"" help:"Change the status of an alert."`
+}
+
+// Help is the long help.
+func (*alertsCmd) Help() string {
+	return `Without another word the command lists: see "auroramesh alerts list --help" for its flags.
+
+` + alertsExamples
+}
+
+const alertsExamples = `Examples:
+  auroramesh alerts --severity critical --status new
+  auroramesh alerts --source federation:site-b --json
+  auroramesh alerts --follow
+  auroramesh alerts show 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f
+  auroramesh alerts set-status 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f triaged`
+
+type alertsListCmd struct {
+	siteFlags
+	jsonFlag
+	Severity string `placeholder:"WORD" help:"Only alerts of this severity: critical, high, medium, low or info."`
+	Status   string `placeholder:"WORD" help:"Only alerts in this state: new, triaged, investigating, escalated, resolved or false_positive."`
+	Source   string `placeholder:"TEXT" help:"Only alerts of this source, e.g. suricata or federation:site-b."`
+	Limit    int    `default:"50" help:"How many alerts to list: 1 to 200 (default ${default})."`
+	Skip     int    `default:"0" help:"How many alerts to pass over (default ${default})."`
+	Follow   bool   `short:"f" help:"Print alerts as they are stored, until Ctrl-C."`
+}
+
+// Help is the long help.
+func (*alertsListCmd) Help() string { return alertsExamples }
+
+func (c *alertsListCmd) filter() ask.AlertFilter {
+	return ask.AlertFilter{
+		Page: ask.Page{Skip: c.Skip, Limit: c.Limit}, Severity: federation.Severity(c.Severity),
+		Status: federation.AlertStatus(c.Status), Source: c.Source,
+	}
+}
+
+// Run lists alerts, or follows them.
+func (c *alertsListCmd) Run(ctx context.Context, io *stdio) error {
+	filter := c.filter()
+	if err := filter.Validate(); err != nil {
+		return err
+	}
+	if c.Follow {
+		return c.follow(ctx, io, filter)
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	page, err := client.Alerts(ctx, filter)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(io.out, page)
+	}
+	t := newTable(io.out, "SEVERITY", "STATUS", "CREATED", "SOURCE", "TITLE", "ID")
+	for _, a := range page.Items {
+		t.row(alertCells(a)...)
+	}
+	if err := t.write(io.out); err != nil {
+		return err
+	}
+	end := page.Skip + len(page.Items)
+	switch {
+	case len(page.Items) == 0:
+		fmt.Fprintf(io.out, "\nNone of %d.\n", page.Total)
+	case end < page.Total:
+		fmt.Fprintf(io.out, "\n%d to %d of %d; the next with --skip %d\n", page.Skip+1, end, page.Total, end)
+	default:
+		fmt.Fprintf(io.out, "\n%d to %d of %d\n", page.Skip+1, end, page.Total)
+	}
+	return nil
+}
+
+func alertCells(a federation.Alert) []string {
+	return []string{plain(string(a.Severity)), plain(string(a.Status)), stamp(&a.CreatedAt), short(a.Source, 28), short(a.Title, 64), plain(a.ID)}
+}
+
+// follow prints alerts as the site stores them. Ctrl-C is its proper end.
+func (c *alertsListCmd) follow(ctx context.Context, io *stdio, filter ask.AlertFilter) error {
+	absent := newOutage(func(format string, args ...any) { fmt.Fprintf(io.err, format+"\n", args...) })
+	client, err := c.client(apiclient.OnRetry(absent.retry))
+	if err != nil {
+		return err
+	}
+	widths := []int{8, 14, 20, 28, 64, 36}
+	colour := wantsColour(io.out)
+	err = client.Events(ctx, "", func(_ string, e federation.Event) error {
+		absent.over()
+		if e.Kind == apiclient.EventGap {
+			_, err := fmt.Fprintln(io.err, "auroramesh: the site no longer has some of the events of this time: alerts may be missing here")
+			return err
+		}
+		a := e.Alert
+		if e.Kind != federation.AlertStored || a == nil ||
+			filter.Severity != "" && filter.Severity != a.Severity || filter.Status != "" && filter.Status != a.Status || filter.Source != "" && filter.Source != a.Source {
+			return nil
+		}
+		if c.JSON {
+			return writeJSONLine(io.out, a)
+		}
+		_, err := fmt.Fprint(io.out, line(alertCells(*a), widths, colour))
+		return err
+	})
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+type alertsShowCmd struct {
+	siteFlags
+	jsonFlag
+	ID string `arg:"" name:"id" help:"Id of the alert."`
+}
+
+// Help is the long help.
+func (*alertsShowCmd) Help() string {
+	return `Example:
+  auroramesh alerts show 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f`
+}
+
+// Run shows one alert.
+func (c *alertsShowCmd) Run(ctx context.Context, io *stdio) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	a, err := client.Alert(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(io.out, a)
+	}
+	return alertSheet(io.out, a)
+}
+
+// alertSheet writes an alert in full, one field a line.
+func alertSheet(w io.Writer, a federation.Alert) error {
+	var b strings.Builder
+	field := func(name, value string) {
+		if value == "" {
+			return
+		}
+		lines := strings.Split(strings.ReplaceAll(value, "\r\n", "\n"), "\n")
+		for i, l := range lines {
+			if i > 0 {
+				name = ""
+			} else {
+				name += ":"
+			}
+			fmt.Fprintf(&b, "%-18s%s\n", name, plain(l))
+		}
+	}
+	severity, status := string(a.Severity), string(a.Status)
+	field("Title", a.Title)
+	if wantsColour(w) {
+		fmt.Fprintf(&b, "%-18s%s\n%-18s%s\n", "Severity:", paint(plain(severity)), "Status:", paint(plain(status)))
+	} else {
+		field("Severity", severity)
+		field("Status", status)
+	}
+	field("Source", a.Source)
+	if o := a.Origin; o != nil {
+		field("Origin", fmt.Sprintf("%s (%s), alert %s\nraised %s, received %s", o.SiteName, o.SiteID, o.AlertID, stamp(&o.RaisedAt), stamp(&o.ReceivedAt)))
+	}
+	if a.ObservedAt != nil {
+		field("Observed", stamp(a.ObservedAt))
+	}
+	field("Created", stamp(&a.CreatedAt))
+	field("Updated", stamp(&a.UpdatedAt))
+	field("Asset type", a.AssetType)
+	field("Assets", strings.Join(a.AffectedAssets, "\n"))
+	var iocs []string
+	for _, i := range a.IOCs {
+		iocs = append(iocs, fmt.Sprintf("%-13s %s", i.Type, strings.ReplaceAll(i.Value, "\n", " ")))
+	}
+	field("IOCs", strings.Join(iocs, "\n"))
+	field("ATT&CK", strings.Join(a.MitreTechniques, ", "))
+	field("Description", a.Description)
+	field("Raw log", a.RawLog)
+	field("ID", a.ID)
+	field("Dedup hash", a.DedupHash)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+type alertsStatusCmd struct {
+	siteFlags
+	jsonFlag
+	ID     string `arg:"" name:"id" help:"Id of the alert."`
+	Status string `arg:"" help:"new, triaged, investigating, escalated, resolved or false_positive."`
+}
+
+// Help is the long help.
+func (*alertsStatusCmd) Help() string {
+	return `Example:
+  auroramesh alerts set-status 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f triaged`
+}
+
+// Run changes the status of one alert.
+func (c *alertsStatusCmd) Run(ctx context.Context, io *stdio) error {
+	patch := federation.AlertPatch{Status: federation.AlertStatus(c.Status)}
+	if err := patch.Validate(); err != nil {
+		return err
+	}
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	a, err := client.Update(ctx, c.ID, patch)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(io.out, a)
+	}
+	_, err = fmt.Fprintf(io.out, "%s is %s: %s\n", plain(a.ID), plain(string(a.Status)), plain(a.Title))
+	return err
+}

@@ -1,0 +1,88 @@
+// Package alertquery is the function that answers questions about the alert
+// queue of this site: one alert, a page of them, and an analyst's change to one.
+package alertquery
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/store"
+)
+
+// New is the function for one site.
+func New(st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	q := query{st, bus, now}
+	return function.Function{
+		Name:        "alertquery",
+		Description: "Answers questions about the alert queue: one alert, a page, a change of status.",
+		Triggers: []function.Trigger{
+			function.Reply(ask.GetAlert, q.get),
+			function.Reply(ask.ListAlerts, q.list),
+			function.Reply(ask.UpdateAlert, q.update),
+		},
+		Checks: []function.Check{{Part: "database", Run: st.Ready}},
+	}
+}
+
+type query struct {
+	store *store.Store
+	bus   *function.Bus
+	now   func() time.Time
+}
+
+func (q query) get(ctx context.Context, a ask.AlertID) (federation.Alert, error) {
+	return q.store.Alert(ctx, a.ID)
+}
+
+// maxListBytes keeps an answer under the megabyte that a NATS message may have.
+const maxListBytes = 900 << 10
+
+func (q query) list(ctx context.Context, f ask.AlertFilter) (ask.List[federation.Alert], error) {
+	page, err := q.store.ListAlerts(ctx, f)
+	if err != nil {
+		return page, err
+	}
+	page.Items, err = fit(page.Items, maxListBytes)
+	return page, err
+}
+
+// fit makes the alerts of a page fit into one message. Where they would not, raw
+// logs and the ends of long descriptions are left out (an alert asked for by
+// itself has them in full), and where that is not enough the page ends early.
+func fit(alerts []federation.Alert, most int) ([]federation.Alert, error) {
+	size := 0
+	for _, a := range alerts {
+		size += a.Size()
+	}
+	if size <= most/6 { // a byte of text takes at most six as JSON
+		return alerts, nil
+	}
+	size = 0
+	for i := range alerts {
+		alerts[i] = alerts[i].Brief()
+		b, err := json.Marshal(alerts[i])
+		if err != nil {
+			return nil, fmt.Errorf("encoding an alert: %w", err)
+		}
+		if size += len(b) + 1; size > most && i > 0 {
+			return alerts[:i], nil
+		}
+	}
+	return alerts, nil
+}
+
+func (q query) update(ctx context.Context, u ask.AlertUpdate) (federation.Alert, error) {
+	at := q.now()
+	changed, err := q.store.UpdateAlert(ctx, u.ID, u.Patch, at, func(a federation.Alert) []store.Outgoing {
+		return []store.Outgoing{store.EventMessage(q.bus.Site().ID, federation.Event{Kind: federation.AlertUpdated, At: a.UpdatedAt, Alert: &a}, a.ID)}
+	})
+	if err != nil {
+		return changed, err
+	}
+	return changed, q.bus.Nudge("alertrelay")
+}

@@ -1,0 +1,161 @@
+package gateway
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+const (
+	alertsPath = "/api/v1/alerts"
+	alertPath  = "/api/v1/alerts/{id}"
+)
+
+// raisedAlert is the answer to a new alert: the alert, and what is not on it.
+type raisedAlert struct {
+	federation.Alert
+	Warnings []fault.Field `json:"warnings,omitempty"`
+}
+
+type raiseOutput struct {
+	Status   int
+	Location string `header:"Location" doc:"Where the alert is"`
+	Body     raisedAlert
+}
+
+func (g *gateway) registerAlerts(api huma.API) {
+	op := operation(http.MethodGet, alertsPath, "list-alerts", tagAlerts, "List alerts",
+		"The alerts of the queue, newest first: those raised here and those from peers, whose source is federation:<site>.")
+	op.Parameters = append(pageParams(),
+		&huma.Param{Name: "severity", In: "query", Description: "Only alerts of this severity", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.Severities())}},
+		&huma.Param{Name: "status", In: "query", Description: "Only alerts in this state", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.AlertStatuses())}},
+		&huma.Param{Name: "source", In: "query", Description: "Only alerts of exactly this source, e.g. federation:site-b", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(federation.MaxSource)}},
+	)
+	type listInput struct {
+		Skip     int                    `query:"skip" hidden:"true"`
+		Limit    int                    `query:"limit" hidden:"true"`
+		Severity federation.Severity    `query:"severity" hidden:"true"`
+		Status   federation.AlertStatus `query:"status" hidden:"true"`
+		Source   string                 `query:"source" hidden:"true"`
+	}
+	huma.Register(api, op, func(ctx context.Context, in *listInput) (*answer[ask.List[federation.Alert]], error) {
+		return replyList(put(ctx, g, ask.ListAlerts, ask.AlertFilter{
+			Page: ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults(), Severity: in.Severity, Status: in.Status, Source: in.Source,
+		}))
+	})
+
+	op = withBody[federation.NewAlert](api, operation(http.MethodPost, alertsPath, "raise-alert", tagAlerts, "Raise an alert",
+		"Stores a new alert at this site and, where its severity passes the gate, shares it with the peers. An alert with the title, source and IOCs of one that is there is not stored again: the answer is then 200 and the first one."))
+	op.DefaultStatus = http.StatusCreated
+	type raiseInput struct{ Payload body[federation.NewAlert] }
+	huma.Register(api, op, func(ctx context.Context, in *raiseInput) (*raiseOutput, error) {
+		return g.raise(ctx, in.Payload.Value)
+	})
+	documentBody(api, op.Method, op.Path, alertExamples())
+	documented := registered(api, op.Method, op.Path)
+	documented.Responses["201"].Description = "The alert is stored"
+	duplicate := *documented.Responses["201"]
+	duplicate.Description = "The alert was there already: this is the first one"
+	documented.Responses["200"] = &duplicate
+
+	op = operation(http.MethodGet, alertPath, "get-alert", tagAlerts, "Show an alert", "One alert of the queue.", http.StatusNotFound)
+	op.Parameters = []*huma.Param{idParam()}
+	type getInput struct {
+		ID string `path:"id" hidden:"true"`
+	}
+	huma.Register(api, op, func(ctx context.Context, in *getInput) (*answer[federation.Alert], error) {
+		id := ask.AlertID{ID: in.ID}
+		if err := id.Validate(); err != nil {
+			return nil, err
+		}
+		return reply(put(ctx, g, ask.GetAlert, id))
+	})
+
+	op = withBody[federation.AlertPatch](api, operation(http.MethodPatch, alertPath, "update-alert", tagAlerts, "Change an alert",
+		"Moves an alert through triage. The change stays at this site.", http.StatusNotFound, http.StatusConflict))
+	op.Parameters = []*huma.Param{idParam()}
+	type updateInput struct {
+		ID      string `path:"id" hidden:"true"`
+		Payload body[federation.AlertPatch]
+	}
+	huma.Register(api, op, func(ctx context.Context, in *updateInput) (*answer[federation.Alert], error) {
+		update := ask.AlertUpdate{ID: in.ID, Patch: in.Payload.Value}
+		if err := update.Validate(); err != nil {
+			return nil, err
+		}
+		return reply(put(ctx, g, ask.UpdateAlert, update))
+	})
+	documentBody(api, op.Method, op.Path, map[string]*huma.Example{
+		"triage": {Summary: "An analyst takes the alert", Value: federation.AlertPatch{Status: federation.Investigating}},
+	})
+}
+
+func (g *gateway) raise(ctx context.Context, n federation.NewAlert) (*raiseOutput, error) {
+	raised, err := put(ctx, g, ask.RaiseAlert, n)
+	if err != nil {
+		return nil, err
+	}
+	out := &raiseOutput{
+		Status: http.StatusOK, Location: alertsPath + "/" + url.PathEscape(raised.Alert.ID),
+		Body: raisedAlert{Alert: raised.Alert, Warnings: warnings(n.IOCs.Unreadable, raised.Unreadable)},
+	}
+	if raised.Created {
+		out.Status = http.StatusCreated
+	}
+	return out, nil
+}
+
+// warnings name the IOCs that could not be read. Those of the body are known here
+// only: what travels on to the function is the canonical form. Past a number that
+// a person would read, one last warning says how many more there are.
+func warnings(unreadable ...[]string) []fault.Field {
+	var fs fault.Fields
+	more := 0
+	for _, values := range unreadable {
+		for _, v := range values {
+			if len(fs) == maxFaults {
+				more++
+				continue
+			}
+			fs.Add("iocs", v, federation.IOCForm)
+		}
+	}
+	if more > 0 {
+		fs.Add("iocs", "and "+strconv.Itoa(more)+" more", federation.IOCForm)
+	}
+	return fs
+}
+
+func idParam() *huma.Param {
+	return &huma.Param{
+		Name: "id", In: "path", Required: true, Description: "The id of the alert at this site",
+		Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(federation.MaxAlertID)},
+	}
+}
+
+// alertExamples show the three shapes of IOCs, each on an alert that can be raised as it stands.
+func alertExamples() map[string]*huma.Example {
+	example := func(summary string, iocs any, more map[string]any) *huma.Example {
+		value := map[string]any{
+			"title": "Beacon to a known C2 host", "severity": "high", "source": "suricata", "iocs": iocs,
+		}
+		maps.Copy(value, more)
+		return &huma.Example{Summary: summary, Value: value}
+	}
+	return map[string]*huma.Example{
+		"strings": example("IOCs as a list of strings", []string{"203.0.113.7", "c2[.]evil[.]example"}, nil),
+		"typed": example("IOCs as a list of objects, and every other field", []map[string]string{{"type": "ip", "value": "203.0.113.7"}}, map[string]any{
+			"description": "Regular connections of 60 s with little jitter.", "asset_type": "workstation", "affected_assets": []string{"ws-017"},
+			"mitre_techniques": []string{"T1071.001"}, "raw_log": map[string]any{"event_type": "alert", "signature_id": 2027865}, "observed_at": "2026-01-31T12:00:00Z",
+		}),
+		"by-type": example("IOCs by type", map[string]any{"domain": []string{"c2.evil.example"}, "ip": "203.0.113.7"}, nil),
+	}
+}

@@ -1,0 +1,296 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"html"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+type object = map[string]any
+
+// document is the OpenAPI document of s.
+func document(t *testing.T, s *site) object {
+	t.Helper()
+	return decode[object](t, s.do(t, "GET", "/openapi.json", ""))
+}
+
+// at follows keys into v.
+func at(t *testing.T, v any, keys ...string) any {
+	t.Helper()
+	for i, k := range keys {
+		o, ok := v.(object)
+		if !ok || o[k] == nil {
+			t.Fatalf("there is nothing at %s", strings.Join(keys[:i+1], " > "))
+		}
+		v = o[k]
+	}
+	return v
+}
+
+// walk calls visit with every object under v.
+func walk(v any, path string, visit func(path string, o object)) {
+	switch v := v.(type) {
+	case object:
+		visit(path, v)
+		for k, e := range v {
+			walk(e, path+"/"+k, visit)
+		}
+	case []any:
+		for _, e := range v {
+			walk(e, path+"[]", visit)
+		}
+	}
+}
+
+func TestTheDocumentHasEveryRoute(t *testing.T) {
+	doc := document(t, newWholeSite(t))
+	got := []string{}
+	for path, item := range at(t, doc, "paths").(object) {
+		for method := range item.(object) {
+			got = append(got, strings.ToUpper(method)+" "+path)
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"GET /api/v1/alerts", "GET /api/v1/alerts/{id}", "GET /api/v1/events", "GET /api/v1/sites", "GET /api/v1/system/topology",
+		"GET /health", "GET /health/live", "GET /metrics", "PATCH /api/v1/alerts/{id}", "POST /api/v1/alerts", "PUT /api/v1/system/agents",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheDocumentIsSoundOpenAPI(t *testing.T) {
+	doc := document(t, newWholeSite(t))
+	if doc["openapi"] != "3.1.0" || at(t, doc, "info", "title") == "" || at(t, doc, "info", "version") != "1.2.3" {
+		t.Errorf("openapi %v, info %v", doc["openapi"], doc["info"])
+	}
+	schemas := at(t, doc, "components", "schemas").(object)
+	used := map[string]bool{}
+	types := []string{"string", "integer", "number", "boolean", "array", "object", "null"}
+	walk(doc, "", func(path string, o object) {
+		if strings.Contains(path, "/examples") || strings.HasSuffix(path, "/properties") {
+			return
+		}
+		if ref, ok := o["$ref"].(string); ok {
+			name, local := strings.CutPrefix(ref, "#/components/schemas/")
+			used[name] = true
+			if !local || schemas[name] == nil {
+				t.Errorf("%s refers to %q, which is not there", path, ref)
+			}
+		}
+		if !strings.Contains(strings.ToLower(path), "schema") {
+			return
+		}
+		switch typ := o["type"].(type) {
+		case string:
+			if !slices.Contains(types, typ) {
+				t.Errorf("%s has the type %q", path, typ)
+			}
+			if typ == "array" && o["items"] == nil {
+				t.Errorf("%s is an array of nobody knows what", path)
+			}
+		case []any:
+			for _, one := range typ {
+				if name, ok := one.(string); !ok || !slices.Contains(types, name) {
+					t.Errorf("%s has the type %v", path, typ)
+				}
+			}
+		}
+	})
+	for name, schema := range schemas {
+		if !used[name] {
+			t.Errorf("the schema %s is not used", name)
+		}
+		for field, p := range at(t, schema, "properties").(object) {
+			if d, _ := p.(object)["description"].(string); d == "" {
+				t.Errorf("%s.%s is not described", name, field)
+			}
+		}
+	}
+	ids := map[any]string{}
+	for path, item := range at(t, doc, "paths").(object) {
+		for method, op := range item.(object) {
+			where := method + " " + path
+			o := op.(object)
+			for _, key := range []string{"operationId", "summary", "description"} {
+				if o[key] == nil {
+					t.Errorf("%s has no %s", where, key)
+				}
+			}
+			if other, ok := ids[o["operationId"]]; ok {
+				t.Errorf("%s and %s have one operationId", where, other)
+			}
+			ids[o["operationId"]] = where
+			success := false
+			for status, r := range at(t, o, "responses").(object) {
+				success = success || strings.HasPrefix(status, "2")
+				if r.(object)["description"] == nil {
+					t.Errorf("%s: the answer %s is not described", where, status)
+				}
+			}
+			if !success {
+				t.Errorf("%s never succeeds", where)
+			}
+			declared := []string{}
+			params, _ := o["parameters"].([]any)
+			for _, p := range params {
+				param := p.(object)
+				if param["in"] == "path" {
+					declared = append(declared, "{"+param["name"].(string)+"}")
+				}
+				if param["schema"] == nil || param["description"] == nil {
+					t.Errorf("%s: the parameter %v is not described", where, param["name"])
+				}
+			}
+			if got := regexp.MustCompile(`\{[^}]+\}`).FindAllString(path, -1); !slices.Equal(got, declared) && len(got)+len(declared) > 0 {
+				t.Errorf("%s declares the path parameters %v", where, declared)
+			}
+		}
+	}
+}
+
+func TestTheDocumentDescribesANewAlertFully(t *testing.T) {
+	doc := document(t, newWholeSite(t))
+	fields := at(t, doc, "components", "schemas", "NewAlert", "properties").(object)
+	want := []string{"affected_assets", "asset_type", "description", "iocs", "mitre_techniques", "observed_at", "raw_log", "severity", "source", "title"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(fields))); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+	if got := at(t, fields, "title", "maxLength"); got != float64(federation.MaxTitle) {
+		t.Errorf("a title has at most %v characters", got)
+	}
+	if got := at(t, fields, "severity", "enum").([]any); len(got) != len(federation.Severities()) {
+		t.Errorf("the severities are %v", got)
+	}
+	shapes := []any{}
+	for _, s := range at(t, fields, "iocs", "oneOf").([]any) {
+		shapes = append(shapes, s.(object)["type"])
+	}
+	if diff := cmp.Diff([]any{"array", "array", "object"}, shapes); diff != "" {
+		t.Errorf("shapes of IOCs (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryExampleOfTheDocumentIsTaken(t *testing.T) {
+	s := newWholeSite(t)
+	examples := 0
+	for path, item := range at(t, document(t, s), "paths").(object) {
+		for method, op := range item.(object) {
+			if op.(object)["requestBody"] == nil {
+				continue
+			}
+			for name, e := range at(t, op, "requestBody", "content", "application/json", "examples").(object) {
+				body, err := json.Marshal(at(t, e, "value"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				examples++
+				r := s.do(t, strings.ToUpper(method), strings.ReplaceAll(path, "{id}", "alert-1"), string(body))
+				if r.status >= 300 || strings.Contains(string(r.body), "warnings") {
+					t.Errorf("%s %s, example %s: %d %s", method, path, name, r.status, r.body)
+				}
+			}
+		}
+	}
+	if examples < 5 {
+		t.Errorf("there are %d examples", examples)
+	}
+}
+
+func TestThePagesStandAlone(t *testing.T) {
+	s := newWholeSite(t)
+	for _, path := range []string{"/", "/docs"} {
+		r := s.do(t, "GET", path, "")
+		page := string(r.body)
+		if r.status != http.StatusOK || r.header.Get("Content-Type") != "text/html; charset=utf-8" {
+			t.Fatalf("%s: status %d, %s", path, r.status, r.header.Get("Content-Type"))
+		}
+		for _, m := range regexp.MustCompile(`(?:href|src|action|data|content|srcset)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+			switch link := html.UnescapeString(m[1]); {
+			case strings.Contains(link, "//"):
+				t.Errorf("%s leads away to %s", path, link)
+			case strings.HasPrefix(link, "#"):
+				if !strings.Contains(page, `id="`+link[1:]+`"`) {
+					t.Errorf("%s has no anchor %s", path, link)
+				}
+			case strings.HasPrefix(link, "/"):
+				if got := s.do(t, "GET", link, ""); got.status >= 400 && link != "/health" {
+					t.Errorf("%s links to %s, which answers %d", path, link, got.status)
+				}
+			}
+		}
+		for _, forbidden := range []string{"<script", "style=", "<style", "<no value>", "ZgotmplZ", "onclick"} {
+			if strings.Contains(page, forbidden) {
+				t.Errorf("%s has %s", path, forbidden)
+			}
+		}
+	}
+	if css := string(s.do(t, "GET", "/assets/style.css", "").body); strings.Contains(css, "url(") || strings.Contains(css, "@import") {
+		t.Error("the stylesheet loads something")
+	}
+}
+
+func TestTheDocsPageHasEveryOperationFieldAndProblem(t *testing.T) {
+	s := newWholeSite(t)
+	page := html.UnescapeString(string(s.do(t, "GET", "/docs", "").body))
+	doc := document(t, s)
+	for path, item := range at(t, doc, "paths").(object) {
+		for method, op := range item.(object) {
+			start := strings.Index(page, `<h3 id="`+at(t, op, "operationId").(string)+`">`)
+			if start < 0 {
+				t.Errorf("the page lacks %s %s", method, path)
+				continue
+			}
+			article, _, _ := strings.Cut(page[start:], "</article>")
+			want := []string{strings.ToUpper(method), "<code>" + path + "</code>", at(t, op, "description").(string), "curl -s"}
+			for status := range at(t, op, "responses").(object) {
+				want = append(want, `<th scope="row">`+status+"</th>")
+			}
+			params, _ := op.(object)["parameters"].([]any)
+			for _, p := range params {
+				want = append(want, "<code>"+at(t, p, "name").(string)+"</code>")
+			}
+			for _, w := range want {
+				if !strings.Contains(article, w) {
+					t.Errorf("%s %s: the page lacks %q", method, path, w)
+				}
+			}
+		}
+	}
+	for name, schema := range at(t, doc, "components", "schemas").(object) {
+		for field := range at(t, schema, "properties").(object) {
+			if !strings.Contains(page, "<code>"+field+"</code>") {
+				t.Errorf("the page lacks %s.%s", name, field)
+			}
+		}
+	}
+	for _, c := range fault.Codes() {
+		if !strings.Contains(page, `id="problem-`+string(c)+`"`) {
+			t.Errorf("the page lacks the problem %s, to which problems link", c)
+		}
+	}
+}
+
+func TestTheFirstPageSaysWhatThisIs(t *testing.T) {
+	s := newWholeSite(t)
+	page := string(s.do(t, "GET", "/", "").body)
+	for _, want := range []string{
+		"<h1>Site A</h1>", "site-a", "1.2.3", `href="/docs"`, `href="/health"`, `href="/api/v1/system/topology"`, `href="/api/v1/alerts"`,
+		"auroramesh simulate --api-base http://localhost:8000 --scenario c2-beacon",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package gateway
+
+import (
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// iocShapes stands in the document for [federation.IOCInput], whose fields are
+// not what a caller sends.
+type iocShapes struct{}
+
+// Schema implements huma.SchemaProvider.
+func (iocShapes) Schema(huma.Registry) *huma.Schema {
+	value := &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(federation.MaxIOCValue)}
+	typed := &huma.Schema{
+		Type: huma.TypeObject, Required: []string{"type", "value"},
+		Properties: map[string]*huma.Schema{
+			"type":  {Type: huma.TypeString, Enum: words(federation.IOCTypes()), Description: "What the value is"},
+			"value": {Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(federation.MaxIOCValue), Description: "The indicator"},
+		},
+	}
+	return &huma.Schema{OneOf: []*huma.Schema{
+		{
+			Title: "a list of strings", Description: "The type of each is inferred from its form.",
+			Type: huma.TypeArray, MaxItems: ptr(federation.MaxIOCs), Items: value,
+			Examples: []any{[]string{"203.0.113.7", "evil[.]example"}},
+		},
+		{
+			Title: `a list of {"type","value"}`, Description: "Lists of strings and objects together are read too.",
+			Type: huma.TypeArray, MinItems: ptr(1), MaxItems: ptr(federation.MaxIOCs), Items: typed,
+			Examples: []any{[]map[string]string{{"type": "ip", "value": "203.0.113.7"}}},
+		},
+		{
+			Title: "an object from type to a value or a list of values", Description: "Common names for a type, such as ipv4, sha256 or hostname, are read too.",
+			Type: huma.TypeObject,
+			AdditionalProperties: &huma.Schema{OneOf: []*huma.Schema{
+				value, {Type: huma.TypeArray, Items: value},
+			}},
+			Examples: []any{map[string]any{"domain": []string{"evil.example"}, "ip": "203.0.113.7"}},
+		},
+	}}
+}
+
+// newRegistry is where huma keeps the schemas of this API.
+func newRegistry() huma.Registry {
+	r := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	r.RegisterTypeAlias(reflect.TypeFor[federation.IOCInput](), reflect.TypeFor[iocShapes]())
+	return r
+}
+
+// property says what Go types cannot: what a field means and what it may hold.
+type property func(*huma.Schema)
+
+func says(text string, more ...property) property {
+	return func(s *huma.Schema) {
+		s.Description = text
+		for _, p := range more {
+			p(s)
+		}
+	}
+}
+
+func length(low, high int) property {
+	return func(s *huma.Schema) {
+		s.MaxLength = ptr(high)
+		if low > 0 {
+			s.MinLength = ptr(low)
+		}
+	}
+}
+
+func bounds(low, high float64) property {
+	return func(s *huma.Schema) { s.Minimum, s.Maximum = &low, &high }
+}
+
+func entries(most int, each ...property) property {
+	return func(s *huma.Schema) {
+		s.MaxItems = ptr(most)
+		for _, p := range each {
+			p(s.Items)
+		}
+	}
+}
+
+func among[T ~string](all []T) property {
+	return func(s *huma.Schema) { s.Enum = words(all) }
+}
+
+func pattern(re string) property { return func(s *huma.Schema) { s.Pattern = re } }
+
+func anyValue(s *huma.Schema) { s.Type, s.MaxLength = "", nil }
+
+const (
+	siteIDForm    = `^[a-z0-9][a-z0-9-]{0,62}$`
+	techniqueForm = `^T[0-9]{4}(\.[0-9]{3})?$`
+)
+
+// alertFields are the fields that an alert has both as it is raised and as it is kept.
+func alertFields() map[string]property {
+	return map[string]property{
+		"title":            says("What happened, in one line", length(1, federation.MaxTitle)),
+		"description":      says("What happened, at length", length(0, federation.MaxDescription)),
+		"severity":         says("How bad it is", among(federation.Severities())),
+		"source":           says("Which sensor or rule raised it; \"federation:<site>\" marks an alert from a peer and cannot be raised", length(1, federation.MaxSource)),
+		"asset_type":       says("What kind of thing is affected, e.g. server", length(0, federation.MaxAssetType)),
+		"affected_assets":  says("The hosts, accounts or services that are affected", entries(federation.MaxAssets, length(1, federation.MaxAsset))),
+		"iocs":             says("The indicators of compromise. They are stored in one canonical form: refanged, sorted, without doubles. One that cannot be read is left out, and named in warnings"),
+		"mitre_techniques": says("ATT&CK technique ids", entries(federation.MaxTechniques, pattern(techniqueForm))),
+		"raw_log":          says("The log line behind the alert. Any JSON value is taken and kept as text", length(0, federation.MaxRawLog)),
+		"observed_at":      says("When the sensor saw it"),
+	}
+}
+
+// fieldDocs is what the document says of every field, by schema.
+func fieldDocs() map[string]map[string]property {
+	siteID := says("The id of the site", pattern(siteIDForm))
+	total := says("How many there are in all")
+	page := func(items string) map[string]property {
+		return map[string]property{
+			"items": says(items), "total": total,
+			"skip": says("How many come before this page"), "limit": says("How many this page may have"),
+		}
+	}
+	newAlert := alertFields()
+	newAlert["raw_log"] = says("The log line behind the alert: text of at most 131072 characters, or any JSON value, which is kept as its compact text", anyValue)
+	alert := alertFields()
+	for name, p := range map[string]property{
+		"id":         says("The id of the alert at this site"),
+		"status":     says("Where the alert stands in triage", among(federation.AlertStatuses())),
+		"dedup_hash": says("SHA-256 of title, source and IOCs; a second alert with the same is not stored"),
+		"created_at": says("When it was stored at this site"),
+		"updated_at": says("When it was last changed at this site"),
+		"origin":     says("Where it was raised; only on an alert from a peer"),
+	} {
+		alert[name] = p
+	}
+	raised := map[string]property{"warnings": says("What could not be read and is not on the alert; only where there is such a thing")}
+	for name, p := range alert {
+		raised[name] = p
+	}
+	return map[string]map[string]property{
+		"NewAlert": newAlert, "Alert": alert, "RaisedAlert": raised,
+		"AlertPatch": {"status": says("Where the alert stands in triage", among(federation.AlertStatuses()))},
+		"IOC": {
+			"type":  says("What the value is", among(federation.IOCTypes())),
+			"value": says("The indicator, in canonical form", length(1, federation.MaxIOCValue)),
+		},
+		"Origin": {
+			"site_id": siteID, "site_name": says("The name of the site"), "alert_id": says("The id of the alert at its origin"),
+			"raised_at": says("When it was stored at its origin, by the origin's clock"), "received_at": says("When it was stored here, by this site's clock"),
+		},
+		"Agents": {
+			"total":  says("How many endpoint agents the site has", bounds(0, federation.MaxAgents)),
+			"online": says("How many of them are online; not more than total", bounds(0, federation.MaxAgents)),
+		},
+		"Site": {
+			"id": siteID, "name": says("The name of the site"), "tier": says("Its place in the mesh", among([]federation.Tier{federation.Primary, federation.Secondary})),
+			"status": says("How alive it is, judged by its last heartbeat", among([]federation.SiteStatus{federation.Online, federation.SiteDegraded, federation.Offline})),
+			"local":  says("Whether this is the site that answers"), "agents_total": says("How many endpoint agents it has"), "agents_online": says("How many of them are online"),
+			"version": says("The version of its software"), "last_heartbeat_at": says("When its newest heartbeat arrived, by the clock of the site that answers; null where none has"),
+			"first_seen_at": says("When its first heartbeat arrived"),
+		},
+		"Link": {
+			"id": says("link-<site_a>-<site_b>"), "site_a": says("The end that sorts first", pattern(siteIDForm)), "site_b": says("The other end", pattern(siteIDForm)),
+			"status":            says("How good the link is, judged by the age of its newest heartbeat", among([]federation.LinkStatus{federation.Healthy, federation.LinkDegraded, federation.Down})),
+			"last_heartbeat_at": says("When the newest heartbeat came over it; null where none has"), "heartbeat_age_seconds": says("The age of that heartbeat; it is no latency"),
+		},
+		"Topology":  {"site_id": says("The site that answers", pattern(siteIDForm)), "generated_at": says("When the answer was made"), "sites": says("Every site that is known, this one included"), "links": says("Every link of this site")},
+		"ListAlert": page("The alerts of this page, newest first"), "ListSite": page("The sites of this page"),
+		"Event": {
+			"kind": says("What happened", among(federation.EventKinds())), "at": says("When it happened"), "alert": says("The alert; only in events of alerts"),
+			"transition": says("The change; only in events of links and sites"), "site_id": says("The site; only in site-seen"),
+		},
+		"Transition": {
+			"id": says("The link or site that changed"), "from": says("Its status before"), "to": says("Its status after"), "at": says("When it changed"),
+			"heartbeat_age_seconds": says("The age of its newest heartbeat at that moment"),
+		},
+		"Health": {
+			"status": says("The worst that its parts come to", among(healthStatuses)), "site_id": siteID, "version": says("The version of the software"),
+			"generated_at": says("When the answer was made"), "parts": says("Each part, in a fixed order"),
+		},
+		"Part": {
+			"part": says("A part of the site"), "status": says("How it is", among(healthStatuses)), "detail": says("What is wrong, or what it is connected to"),
+		},
+		"Live":    {"status": says("Always ok: the process serves")},
+		"Problem": {"code": says("The kind of problem for programs", among(fault.Codes())), "errors": says("Each thing that is wrong with the request, by field")},
+		"Field":   {"field": says("Which field or parameter"), "value": says("What was sent, shortened to 100 characters"), "allowed": says("What would have been taken")},
+	}
+}
+
+// describe completes the schemas that huma derived from Go types.
+func describe(r huma.Registry) {
+	docs := fieldDocs()
+	for name, schema := range r.Map() {
+		for field, s := range schema.Properties {
+			if p, ok := docs[name][field]; ok {
+				p(s)
+			}
+		}
+		schema.PrecomputeMessages()
+	}
+}
+
+// resolve is the schema behind s where s only refers to one.
+func resolve(r huma.Registry, s *huma.Schema) *huma.Schema {
+	if s.Ref != "" {
+		return r.SchemaFromRef(s.Ref)
+	}
+	return s
+}
+
+func refName(s *huma.Schema) string { return s.Ref[strings.LastIndex(s.Ref, "/")+1:] }
+
+func words[T ~string](all []T) []any {
+	enum := make([]any, len(all))
+	for i, w := range all {
+		enum[i] = string(w)
+	}
+	return enum
+}
+
+func ptr[T any](v T) *T { return &v }

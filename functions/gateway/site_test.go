@@ -1,0 +1,254 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/auroramesh/auroramesh/functions/gateway"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/stream"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	identity = federation.Identity{ID: "site-a", Name: "Site A", Tier: federation.Primary, Version: "1.2.3"}
+	noon     = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+)
+
+// site is a gateway over a real NATS server with JetStream, with stand-ins for
+// the functions that it asks.
+type site struct {
+	url string
+	bus *function.Bus
+	reg *prometheus.Registry
+	log *logged
+
+	mu        sync.Mutex
+	requestID string // of the last question that a stand-in answered
+	raised    int
+}
+
+// logged is a log that can be read while it is written.
+type logged struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logged) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// newSite starts a site whose gateway listens at listen by its own account.
+func newSite(t *testing.T, listen string, functions ...string) *site {
+	t.Helper()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: t.TempDir(), ServerName: "hub",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server is not ready")
+	}
+	nc, err := nats.Connect(srv.ClientURL(), nats.CustomInboxPrefix(subject.Inbox(identity.ID)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	bus, err := function.NewBus(nc, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bus.JetStream().CreateStream(t.Context(), stream.Events(identity.ID)); err != nil {
+		t.Fatal(err)
+	}
+	s := &site{bus: bus, reg: prometheus.NewRegistry(), log: &logged{}}
+	web := httptest.NewServer(gateway.Handler(identity, listen, functions, bus, s.reg, s.log.logger(), func() time.Time { return noon }))
+	t.Cleanup(func() { web.CloseClientConnections(); web.Close(); http.DefaultClient.CloseIdleConnections() })
+	s.url = web.URL
+	return s
+}
+
+// answers registers a NATS micro service that answers e, as the function does.
+func answers[Req, Res any](t *testing.T, s *site, e function.Endpoint[Req, Res], handle func(Req) (Res, error)) {
+	t.Helper()
+	svc, err := micro.AddService(s.bus.Conn(), micro.Config{
+		Name: e.Function + "-" + e.Name, Version: "1.0.0",
+		Endpoint: &micro.EndpointConfig{
+			Subject: subject.Function(identity.ID, e.Function, e.Name),
+			Handler: micro.HandlerFunc(func(r micro.Request) {
+				s.mu.Lock()
+				s.requestID = r.Headers().Get(function.HeaderRequestID)
+				s.mu.Unlock()
+				var req Req
+				err := json.Unmarshal(r.Data(), &req)
+				var res Res
+				if err == nil {
+					res, err = handle(req)
+				}
+				if err != nil {
+					f := fault.Of(err)
+					err = r.Error(string(f.Code), f.Message, f.JSON())
+				} else {
+					err = r.RespondJSON(res)
+				}
+				if err != nil {
+					t.Errorf("answering %s.%s: %v", e.Function, e.Name, err)
+				}
+			}),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := svc.Stop(); err != nil {
+			t.Errorf("stopping the stand-in for %s.%s: %v", e.Function, e.Name, err)
+		}
+	})
+	if err := s.bus.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newWholeSite has a stand-in for every question.
+func newWholeSite(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t, "0.0.0.0:8000")
+	seen := map[string]federation.Alert{}
+	answers(t, s, ask.RaiseAlert, func(n federation.NewAlert) (ask.Raised, error) {
+		if err := n.Validate(); err != nil {
+			return ask.Raised{}, err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.raised++
+		a := n.Alert(fmt.Sprintf("alert-%d", s.raised), noon)
+		if first, ok := seen[a.DedupHash]; ok {
+			return ask.Raised{Alert: first}, nil
+		}
+		seen[a.DedupHash] = a
+		return ask.Raised{Alert: a, Created: true}, nil
+	})
+	answers(t, s, ask.ListAlerts, func(f ask.AlertFilter) (ask.List[federation.Alert], error) {
+		return ask.List[federation.Alert]{Skip: f.Skip, Limit: f.Limit}, f.Validate()
+	})
+	answers(t, s, ask.GetAlert, func(id ask.AlertID) (federation.Alert, error) {
+		if id.ID != "alert-1" {
+			return federation.Alert{}, fault.New(fault.NotFound, "there is no alert %q at this site", id.ID)
+		}
+		return federation.Alert{ID: id.ID, Severity: federation.High, Status: federation.New}, nil
+	})
+	answers(t, s, ask.UpdateAlert, func(u ask.AlertUpdate) (federation.Alert, error) {
+		return federation.Alert{ID: u.ID, Status: u.Patch.Status}, nil
+	})
+	answers(t, s, ask.SetAgents, func(a federation.Agents) (federation.Site, error) {
+		return federation.Site{ID: identity.ID, AgentsTotal: a.Total, AgentsOnline: a.Online}, nil
+	})
+	answers(t, s, ask.Sites, func(p ask.Page) (ask.List[federation.Site], error) {
+		return ask.List[federation.Site]{Items: []federation.Site{{ID: identity.ID, Local: true}}, Total: 1, Skip: p.Skip, Limit: p.Limit}, nil
+	})
+	answers(t, s, ask.Topology, func(ask.None) (federation.Topology, error) {
+		return federation.Topology{SiteID: identity.ID, GeneratedAt: noon, Sites: []federation.Site{}, Links: []federation.Link{
+			federation.NewLink("site-a", "site-b", noon),
+		}}, nil
+	})
+	return s
+}
+
+// response is an answer, read whole.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (s *site) do(t *testing.T, method, path, body string, headers ...string) response {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.url+path, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+			continue
+		}
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Header.Get("X-Request-Id") == "" {
+		t.Errorf("%s %s: the answer has no X-Request-Id", method, path)
+	}
+	return response{res.StatusCode, res.Header, data}
+}
+
+func decode[T any](t *testing.T, r response) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(r.body, &v); err != nil {
+		t.Fatalf("decoding the answer %d %s: %v", r.status, r.body, err)
+	}
+	return v
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("this did not come to be: %s", what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}

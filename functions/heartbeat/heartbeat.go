@@ -1,0 +1,60 @@
+// Package heartbeat is the function that says "this site lives": once every
+// interval it refreshes the site's own row and publishes its gossip. It gossips
+// again at once when healthsink nudges it because a peer has just appeared, so
+// that two sites see each other without waiting for an interval.
+package heartbeat
+
+import (
+	"context"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// New is the function for one site. gossips is false where federation is off: the
+// own row is kept fresh, and nothing leaves.
+func New(interval time.Duration, gossips bool, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	h := heartbeat{interval, gossips, st, bus, now}
+	return function.Function{
+		Name:        "heartbeat",
+		Description: "Publishes the gossip of this site once every interval and keeps its own row fresh.",
+		Triggers: []function.Trigger{
+			function.Every(interval, h.beat, function.Named("beat")),
+			function.Nudged(h.beat),
+			function.Reply(ask.SetAgents, h.setAgents, function.Parallel(1)),
+		},
+		Checks: []function.Check{{Part: "database", Run: st.Ready}},
+	}
+}
+
+type heartbeat struct {
+	interval time.Duration
+	gossips  bool
+	store    *store.Store
+	bus      *function.Bus
+	now      func() time.Time
+}
+
+func (h heartbeat) beat(ctx context.Context) error {
+	me := h.bus.Site()
+	site, err := h.store.UpsertOwnSite(ctx, me, h.now())
+	if err != nil {
+		return err
+	}
+	if !h.gossips {
+		return nil
+	}
+	return h.bus.Publish(ctx, subject.Health(me.ID), federation.Gossip{
+		Version: federation.GossipVersion, SiteID: me.ID, SiteName: me.Name, Tier: me.Tier, SoftwareVersion: me.Version,
+		SentAt: h.now().UTC(), IntervalSeconds: int(h.interval / time.Second),
+		AgentsTotal: site.AgentsTotal, AgentsOnline: site.AgentsOnline,
+	})
+}
+
+func (h heartbeat) setAgents(ctx context.Context, a federation.Agents) (federation.Site, error) {
+	return h.store.SetAgents(ctx, h.bus.Site(), a, h.now())
+}

@@ -1,0 +1,69 @@
+// Package topologyquery is the function that answers what the mesh looks like
+// from this site. A status is the worse of the stored one and the one that the
+// heartbeat's age gives at the moment of the answer, so an answer is never
+// greener than the truth, even between two looks of staleness.
+package topologyquery
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/store"
+)
+
+// New is the function for one site.
+func New(t federation.Thresholds, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	q := query{t, st, bus, now}
+	return function.Function{
+		Name:        "topologyquery",
+		Description: "Answers what the mesh looks like from this site: sites and links.",
+		Triggers: []function.Trigger{
+			function.Reply(ask.Topology, q.topology),
+			function.Reply(ask.Sites, q.sites),
+		},
+		Checks: []function.Check{{Part: "database", Run: st.Ready}},
+	}
+}
+
+type query struct {
+	thresholds federation.Thresholds
+	store      *store.Store
+	bus        *function.Bus
+	now        func() time.Time
+}
+
+func (q query) topology(ctx context.Context, _ ask.None) (federation.Topology, error) {
+	own, now := q.bus.Site().ID, q.now().UTC()
+	sites, _, err := q.store.Sites(ctx, own, 0, 0)
+	if err != nil {
+		return federation.Topology{}, fmt.Errorf("reading the sites: %w", err)
+	}
+	links, err := q.store.Links(ctx)
+	if err != nil {
+		return federation.Topology{}, fmt.Errorf("reading the links: %w", err)
+	}
+	for i := range sites {
+		sites[i] = sites[i].At(now, q.thresholds)
+	}
+	for i := range links {
+		links[i] = links[i].At(now, q.thresholds)
+	}
+	return federation.Topology{SiteID: own, GeneratedAt: now, Sites: sites, Links: links}, nil
+}
+
+func (q query) sites(ctx context.Context, p ask.Page) (ask.List[federation.Site], error) {
+	p = p.WithDefaults()
+	sites, total, err := q.store.Sites(ctx, q.bus.Site().ID, p.Skip, p.Limit)
+	if err != nil {
+		return ask.List[federation.Site]{}, fmt.Errorf("reading the sites: %w", err)
+	}
+	now := q.now()
+	for i := range sites {
+		sites[i] = sites[i].At(now, q.thresholds)
+	}
+	return ask.List[federation.Site]{Items: sites, Total: total, Skip: p.Skip, Limit: p.Limit}, nil
+}

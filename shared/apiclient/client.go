@@ -1,0 +1,160 @@
+// Package apiclient is a site's HTTP API as Go calls: what the commands of the
+// mesh, and any program of yours, use to raise, read and follow alerts.
+//
+// A call becomes one request. A problem that the site answers (RFC 9457) becomes
+// the [fault.Error] it was at the site; a site that cannot be reached becomes an
+// Unavailable fault that says which address was tried. Every call is idempotent,
+// raising an alert included, because the site finds duplicates; so a request that
+// met a busy or absent site is sent again, with growing pauses, until [Attempts]
+// are used up or the context ends.
+package apiclient
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// DefaultBase is the address of the first site of the demo.
+const DefaultBase = "http://localhost:8000"
+
+// Client asks one site. It may be used by many goroutines at a time.
+type Client struct {
+	base     *url.URL
+	http     *http.Client
+	attempts int
+	timeout  time.Duration
+	silence  time.Duration
+	pause    backoff
+	onRetry  func(Retry)
+	agent    string
+}
+
+// Option adjusts a [Client].
+type Option func(*Client)
+
+// Attempts is how often a request is sent before its failure is returned; the
+// default is 3. With 0 it is sent until the context ends.
+func Attempts(n int) Option { return func(c *Client) { c.attempts = n } }
+
+// Timeout bounds one attempt; the default is 30 s. Event streams have no such bound.
+func Timeout(d time.Duration) Option { return func(c *Client) { c.timeout = d } }
+
+// Silence is how long an event stream may be without a byte before it is taken
+// for dead and opened again; the default is one minute.
+func Silence(d time.Duration) Option { return func(c *Client) { c.silence = d } }
+
+// Backoff is the pause before the second attempt, which doubles from attempt to
+// attempt, and its limit. The defaults are 100 ms and 5 s.
+func Backoff(first, limit time.Duration) Option {
+	return func(c *Client) { c.pause = backoff{first, limit} }
+}
+
+// OnRetry is called before each pause. Calls may come from many goroutines at once.
+func OnRetry(f func(Retry)) Option { return func(c *Client) { c.onRetry = f } }
+
+// UserAgent is how the client names itself to the site.
+func UserAgent(s string) Option { return func(c *Client) { c.agent = s } }
+
+// Retry is one failed attempt that will be followed by another.
+type Retry struct {
+	Attempt int           // the one that failed, from 1
+	Wait    time.Duration // the pause before the next
+	Err     error         // why it failed
+}
+
+// New is a client of the site at base, e.g. "http://localhost:8000".
+func New(base string, opts ...Option) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		var wrong fault.Fields
+		wrong.Add("api-base", base, "the address of a site, such as "+DefaultBase)
+		return nil, wrong.Err("the address of the API is not valid")
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 64 // as many connections as an ingest has workers stay open
+	c := &Client{
+		base: u, http: &http.Client{Transport: transport}, attempts: 3, timeout: 30 * time.Second, silence: time.Minute,
+		pause: backoff{100 * time.Millisecond, 5 * time.Second}, onRetry: func(Retry) {}, agent: "auroramesh",
+	}
+	for _, o := range opts {
+		o(c)
+	}
+	return c, nil
+}
+
+// Base is the address of the site.
+func (c *Client) Base() string { return strings.TrimSuffix(c.base.String(), "/") }
+
+// Raise stores a new alert, or finds the one that it duplicates; created says
+// which. Warnings name the IOCs that the site could not read and left out. An
+// answer lost on its way makes a later attempt find the alert that the first one
+// stored, so created may be false for an alert that this call raised.
+func (c *Client) Raise(ctx context.Context, n federation.NewAlert) (a federation.Alert, created bool, warnings []fault.Field, err error) {
+	var body struct {
+		federation.Alert
+		Warnings []fault.Field `json:"warnings"`
+	}
+	status, err := c.call(ctx, "raising the alert", http.MethodPost, "/api/v1/alerts", nil, n, &body)
+	return body.Alert, status == http.StatusCreated, body.Warnings, err
+}
+
+// Alerts is a page of the site's queue, newest first.
+func (c *Client) Alerts(ctx context.Context, f ask.AlertFilter) (ask.List[federation.Alert], error) {
+	q := pageQuery(f.Page)
+	for name, value := range map[string]string{"severity": string(f.Severity), "status": string(f.Status), "source": f.Source} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	var list ask.List[federation.Alert]
+	_, err := c.call(ctx, "listing alerts", http.MethodGet, "/api/v1/alerts", q, nil, &list)
+	return list, err
+}
+
+// Alert is the alert with the given id.
+func (c *Client) Alert(ctx context.Context, id string) (federation.Alert, error) {
+	var a federation.Alert
+	if id == "" {
+		return a, fault.New(fault.NotFound, "there is no alert with this id")
+	}
+	_, err := c.call(ctx, "reading the alert", http.MethodGet, "/api/v1/alerts/"+url.PathEscape(id), nil, nil, &a)
+	return a, err
+}
+
+// Update changes the alert with the given id, and returns it as it then is.
+func (c *Client) Update(ctx context.Context, id string, p federation.AlertPatch) (federation.Alert, error) {
+	var a federation.Alert
+	if id == "" {
+		return a, fault.New(fault.NotFound, "there is no alert with this id")
+	}
+	_, err := c.call(ctx, "changing the alert", http.MethodPatch, "/api/v1/alerts/"+url.PathEscape(id), nil, p, &a)
+	return a, err
+}
+
+// Sites is a page of the sites that the site knows, itself included.
+func (c *Client) Sites(ctx context.Context, p ask.Page) (ask.List[federation.Site], error) {
+	var list ask.List[federation.Site]
+	_, err := c.call(ctx, "listing sites", http.MethodGet, "/api/v1/sites", pageQuery(p), nil, &list)
+	return list, err
+}
+
+// Topology is the mesh as the site sees it.
+func (c *Client) Topology(ctx context.Context) (federation.Topology, error) {
+	var t federation.Topology
+	_, err := c.call(ctx, "reading the topology", http.MethodGet, "/api/v1/system/topology", nil, nil, &t)
+	return t, err
+}
+
+// SetAgents sets the agent counts that the site's heartbeat carries.
+func (c *Client) SetAgents(ctx context.Context, n federation.Agents) (federation.Site, error) {
+	var s federation.Site
+	_, err := c.call(ctx, "setting the agent counts", http.MethodPut, "/api/v1/system/agents", nil, n, &s)
+	return s, err
+}

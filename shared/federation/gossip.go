@@ -1,0 +1,100 @@
+package federation
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+)
+
+// GossipVersion is the version of the gossip payload that this program speaks.
+const GossipVersion = 1
+
+// Gossip is the health payload that a site publishes once every heartbeat interval.
+type Gossip struct {
+	Version         int       `json:"version"`
+	SiteID          SiteID    `json:"site_id"`
+	SiteName        string    `json:"site_name"`
+	Tier            Tier      `json:"tier"`
+	SoftwareVersion string    `json:"software_version"`
+	SentAt          time.Time `json:"sent_at"` // the sender's clock
+	IntervalSeconds int       `json:"interval_seconds"`
+	AgentsTotal     int       `json:"agents_total"`
+	AgentsOnline    int       `json:"agents_online"`
+}
+
+// Validate refuses a payload of another version (Unsupported) and one whose fields break the vocabulary (Invalid).
+func (g Gossip) Validate() error {
+	if g.Version != GossipVersion {
+		return fault.New(fault.Unsupported, "gossip version %d is not understood: this site speaks version %d", g.Version, GossipVersion)
+	}
+	var wrong fault.Fields
+	if !g.SiteID.Valid() {
+		wrong.Add("site_id", string(g.SiteID), SiteIDForm)
+	}
+	checkText(&wrong, "site_name", g.SiteName, 1, MaxSiteName)
+	if !g.Tier.Valid() {
+		wrong.Add("tier", string(g.Tier), TierForm)
+	}
+	checkText(&wrong, "software_version", g.SoftwareVersion, 0, 64)
+	if !validTime(g.SentAt) {
+		wrong.Add("sent_at", g.SentAt.String(), timeForm)
+	}
+	if g.IntervalSeconds < 1 || g.IntervalSeconds > 86_400 {
+		wrong.Add("interval_seconds", itoa(g.IntervalSeconds), "a whole number from 1 to 86400")
+	}
+	if (Agents{Total: g.AgentsTotal, Online: g.AgentsOnline}).Validate() != nil {
+		wrong.Add("agents_total, agents_online", itoa(g.AgentsTotal)+", "+itoa(g.AgentsOnline), "0 <= online <= total <= 100000000")
+	}
+	return wrong.Err("the gossip is not valid")
+}
+
+// MaxSiteName is the longest site name, in characters.
+const MaxSiteName = 128
+
+// Supersedes reports whether a heartbeat sent at next (the sender's clock) may
+// replace the one sent at prev that arrived silence ago (the receiver's clock).
+//
+// An older heartbeat never overwrites a newer one. The one exception is a sender
+// whose clock was set back: after a silence as long as limit its word is taken
+// again, else a wrong clock would make a living site look dead until the clock
+// had caught up.
+func Supersedes(prev, next time.Time, silence, limit time.Duration) bool {
+	return next.After(prev) || silence >= limit
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// checkText notes a text that is no valid UTF-8, holds a NUL (which PostgreSQL
+// cannot store), or is not of lo to hi characters.
+func checkText(wrong *fault.Fields, name, s string, lo, hi int) {
+	switch n := utf8.RuneCountInString(s); {
+	case !utf8.ValidString(s):
+		wrong.Add(name, s, "text in UTF-8")
+	case hasNUL(s):
+		wrong.Add(name, s, "text without the character U+0000")
+	case n < lo && lo == 1:
+		wrong.Add(name, "", "is required")
+	case n < lo || n > hi:
+		wrong.Add(name, s, itoa(lo)+" to "+itoa(hi)+" characters, this has "+itoa(n))
+	}
+}
+
+const timeForm = "a time in RFC 3339, in UTC from the year 1970 to 9999"
+
+// validTime reports whether t, once in UTC, can be stored and written as JSON. A
+// time zone can carry the last hours of 9999 into a year that JSON cannot hold.
+func validTime(t time.Time) bool {
+	year := t.UTC().Year()
+	return 1970 <= year && year <= 9999
+}
+
+func hasNUL(s string) bool {
+	for i := range len(s) {
+		if s[i] == 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,119 @@
+package federation_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+func goodGossip() federation.Gossip {
+	return federation.Gossip{
+		Version: federation.GossipVersion, SiteID: "site-b", SiteName: "Site B", Tier: federation.Secondary, SoftwareVersion: "0.1.0",
+		SentAt: noon, IntervalSeconds: 15, AgentsTotal: 12, AgentsOnline: 10,
+	}
+}
+
+// lateInZone is still the year 9999 where it was written, and 10000 in UTC, which JSON cannot hold.
+var lateInZone = time.Date(9999, 12, 31, 23, 30, 0, 0, time.FixedZone("", -3600))
+
+func TestGossipThatBreaksTheVocabularyIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*federation.Gossip)
+		wrong  []string
+	}{
+		"a good one":                        {func(*federation.Gossip) {}, nil},
+		"no software version":               {func(g *federation.Gossip) { g.SoftwareVersion = "" }, nil},
+		"the longest name":                  {func(g *federation.Gossip) { g.SiteName = strings.Repeat("ü", federation.MaxSiteName) }, nil},
+		"a hostile site id":                 {func(g *federation.Gossip) { g.SiteID = "site.>" }, []string{"site_id"}},
+		"no site id":                        {func(g *federation.Gossip) { g.SiteID = "" }, []string{"site_id"}},
+		"no name":                           {func(g *federation.Gossip) { g.SiteName = "" }, []string{"site_name"}},
+		"a name that is too long":           {func(g *federation.Gossip) { g.SiteName = strings.Repeat("ü", federation.MaxSiteName+1) }, []string{"site_name"}},
+		"a name that is not UTF-8":          {func(g *federation.Gossip) { g.SiteName = "\xff" }, []string{"site_name"}},
+		"a NUL in the name":                 {func(g *federation.Gossip) { g.SiteName = "a\x00" }, []string{"site_name"}},
+		"an unknown tier":                   {func(g *federation.Gossip) { g.Tier = "king" }, []string{"tier"}},
+		"a software version that is long":   {func(g *federation.Gossip) { g.SoftwareVersion = strings.Repeat("1", 65) }, []string{"software_version"}},
+		"no time":                           {func(g *federation.Gossip) { g.SentAt = time.Time{} }, []string{"sent_at"}},
+		"a time that JSON cannot hold":      {func(g *federation.Gossip) { g.SentAt = lateInZone }, []string{"sent_at"}},
+		"an interval of nothing":            {func(g *federation.Gossip) { g.IntervalSeconds = 0 }, []string{"interval_seconds"}},
+		"an interval of more than a day":    {func(g *federation.Gossip) { g.IntervalSeconds = 86_401 }, []string{"interval_seconds"}},
+		"more agents online than there are": {func(g *federation.Gossip) { g.AgentsOnline = 13 }, []string{"agents_total, agents_online"}},
+		"agents below nothing":              {func(g *federation.Gossip) { g.AgentsTotal = -1 }, []string{"agents_total, agents_online"}},
+		"everything wrong at once": {func(g *federation.Gossip) { *g = federation.Gossip{Version: 1, AgentsOnline: 1} },
+			[]string{"site_id", "site_name", "tier", "sent_at", "interval_seconds", "agents_total, agents_online"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := goodGossip()
+			c.change(&g)
+			expectFields(t, g.Validate(), c.wrong...)
+		})
+	}
+}
+
+func TestGossipOfAnotherVersionIsUnsupported(t *testing.T) {
+	for _, version := range []int{0, 2, -1} {
+		g := goodGossip()
+		g.Version = version
+		g.SiteID = "what else is wrong does not matter"
+		if err := g.Validate(); !fault.Is(err, fault.Unsupported) {
+			t.Errorf("version %d: %v", version, err)
+		}
+	}
+}
+
+// readGossip is what a receiver makes of bytes.
+func readGossip(data []byte) (federation.Gossip, error) {
+	var g federation.Gossip
+	if err := json.Unmarshal(data, &g); err != nil {
+		return g, err
+	}
+	return g, g.Validate()
+}
+
+func FuzzGossip(f *testing.F) {
+	good, err := json.Marshal(goodGossip())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	for _, seed := range []string{
+		``, `null`, `[]`, `{}`, `{"version":1}`, `{"version":2,"site_id":"site-b"}`, `{"version":1e9}`, `{"version":"1"}`,
+		`{"version":1,"site_id":"site-b","site_name":"B","tier":"primary","sent_at":"9999-12-31T23:30:00-01:00","interval_seconds":15}`,
+		`{"version":1,"site_id":"site-b","site_name":"\u0000","tier":"primary","sent_at":"2026-02-01T12:00:00Z","interval_seconds":15}`,
+		`{"version":1,"site_id":"aurora.>","site_name":"B","tier":"primary","sent_at":"2026-02-01T12:00:00Z","interval_seconds":15}`,
+		`{"VERSION":1,"SITE_ID":"site-b","agents_total":9223372036854775807,"agents_online":9223372036854775807}`,
+		"{\"version\":1,\"site_name\":\"\xff\"}", strings.Repeat(`[`, 20_000),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		g, err := readGossip(data)
+		if err != nil {
+			if wrong := (*fault.Error)(nil); errors.As(err, &wrong) && !wrong.Code.Permanent() {
+				t.Fatalf("bad gossip would be tried again: %v", err)
+			}
+			return
+		}
+		// What is taken is stored and shown: it must survive both.
+		wire, err := json.Marshal(g)
+		if err != nil {
+			t.Fatalf("gossip that was taken cannot be written: %v", err)
+		}
+		again, err := readGossip(wire)
+		if err != nil {
+			t.Fatalf("gossip that was taken is refused after a round trip: %v", err)
+		}
+		if diff := cmp.Diff(g, again); diff != "" {
+			t.Fatalf("gossip changed on a round trip:\n%s", diff)
+		}
+		if _, err := g.SentAt.UTC().MarshalJSON(); err != nil {
+			t.Fatalf("the time cannot be written in UTC: %v", err)
+		}
+	})
+}

@@ -1,0 +1,132 @@
+package federation
+
+import (
+	"time"
+)
+
+// LinkStatus is how good a link is.
+type LinkStatus string
+
+// The states of a link, from best to worst.
+const (
+	Healthy      LinkStatus = "healthy"
+	LinkDegraded LinkStatus = "degraded"
+	Down         LinkStatus = "down"
+)
+
+// Worse is the worse of two states.
+func (s LinkStatus) Worse(t LinkStatus) LinkStatus {
+	if s.rank() >= t.rank() {
+		return s
+	}
+	return t
+}
+
+func (s LinkStatus) rank() int {
+	switch s {
+	case Healthy:
+		return 0
+	case LinkDegraded:
+		return 1
+	}
+	return 2
+}
+
+// LinkID is the id of the undirected pair of sites a and b, in either order.
+func LinkID(a, b SiteID) string {
+	if b < a {
+		a, b = b, a
+	}
+	return "link-" + string(a) + "-" + string(b)
+}
+
+// Link is the pair of two sites. SiteA sorts before SiteB.
+type Link struct {
+	ID     string     `json:"id"`
+	SiteA  SiteID     `json:"site_a"`
+	SiteB  SiteID     `json:"site_b"`
+	Status LinkStatus `json:"status"`
+	// LastHeartbeatAt is when the newest heartbeat came over this link, on the
+	// clock of the site that answers.
+	LastHeartbeatAt *time.Time `json:"last_heartbeat_at"`
+	// HeartbeatAgeSeconds is the age of that heartbeat when the answer was made.
+	// It is not a latency.
+	HeartbeatAgeSeconds *float64 `json:"heartbeat_age_seconds"`
+}
+
+// Peer is the other end of the link, seen from local.
+func (l Link) Peer(local SiteID) SiteID {
+	if l.SiteA == local {
+		return l.SiteB
+	}
+	return l.SiteA
+}
+
+// NewLink is the healthy link between two sites over which a heartbeat came at the time given.
+func NewLink(a, b SiteID, at time.Time) Link {
+	if b < a {
+		a, b = b, a
+	}
+	return Link{ID: LinkID(a, b), SiteA: a, SiteB: b, Status: Healthy, LastHeartbeatAt: &at}
+}
+
+// Thresholds are the heartbeat ages from which a link is degraded and down.
+type Thresholds struct {
+	Degraded time.Duration
+	Down     time.Duration
+}
+
+// Link is the status of a link whose newest heartbeat is of the given age.
+func (t Thresholds) Link(age time.Duration) LinkStatus {
+	switch {
+	case age >= t.Down:
+		return Down
+	case age >= t.Degraded:
+		return LinkDegraded
+	}
+	return Healthy
+}
+
+// Site is the status of a site whose newest heartbeat is of the given age.
+func (t Thresholds) Site(age time.Duration) SiteStatus {
+	switch t.Link(age) {
+	case Down:
+		return Offline
+	case LinkDegraded:
+		return SiteDegraded
+	}
+	return Online
+}
+
+// Topology is the mesh as one site sees it.
+type Topology struct {
+	SiteID      SiteID    `json:"site_id"`
+	GeneratedAt time.Time `json:"generated_at"`
+	Sites       []Site    `json:"sites"`
+	Links       []Link    `json:"links"`
+}
+
+// At is the link as it is at a moment: with the age of its heartbeat, and with
+// the worse of its stored status and the one that this age gives.
+func (l Link) At(now time.Time, t Thresholds) Link {
+	if l.LastHeartbeatAt == nil {
+		l.Status = Down
+		return l
+	}
+	age := max(now.Sub(*l.LastHeartbeatAt), 0)
+	seconds := age.Seconds()
+	l.HeartbeatAgeSeconds = &seconds
+	l.Status = l.Status.Worse(t.Link(age))
+	return l
+}
+
+// At is the site as it is at a moment: with the worse of its stored status and
+// the one that the age of its heartbeat gives.
+func (s Site) At(now time.Time, t Thresholds) Site {
+	if s.LastHeartbeatAt == nil {
+		s.Status = Offline
+		return s
+	}
+	s.Status = s.Status.Worse(t.Site(max(now.Sub(*s.LastHeartbeatAt), 0)))
+	return s
+}

@@ -1,0 +1,317 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// Source is a durable consumer of a stream, at the own site or at a peer.
+type Source struct {
+	Site     federation.SiteID
+	Stream   string
+	Consumer string
+}
+
+// String is the source as metrics and logs name it.
+func (s Source) String() string { return string(s.Site) + "/" + s.Stream + "/" + s.Consumer }
+
+type sourceKey struct{}
+
+// SourceOf is the source of the messages that a [Consume] handler was given.
+func SourceOf(ctx context.Context) Source {
+	s, _ := ctx.Value(sourceKey{}).(Source)
+	return s
+}
+
+// ConsumeEach hands over the messages of several durable consumers, which others
+// create. sources says which; it is asked again every rescan, so that a new peer
+// is pulled from within that time. The handler gets up to [Batch] messages of one
+// source at a time and returns nil when all of them are done, which is when they
+// are acknowledged.
+//
+// A payload that cannot be decoded becomes a dead letter at once. Where a batch
+// fails, its messages are tried one by one, so that one poisonous message does not
+// hold up its neighbours; it becomes a dead letter after [Attempts] deliveries.
+// A failure that time may mend (Unavailable, Timeout) is retried without end.
+func ConsumeEach[M any](sources func(context.Context) ([]Source, error), rescan time.Duration, handler func(context.Context, []M) error, opts ...Option) Trigger {
+	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler}
+}
+
+// Consume is [ConsumeEach] for one source.
+func Consume[M any](source Source, handler func(context.Context, []M) error, opts ...Option) Trigger {
+	return ConsumeEach(func(context.Context) ([]Source, error) { return []Source{source}, nil }, time.Minute, handler, opts...)
+}
+
+type consumeTrigger[M any] struct {
+	options
+	sources func(context.Context) ([]Source, error)
+	rescan  time.Duration
+	handler func(context.Context, []M) error
+}
+
+func (t *consumeTrigger[M]) describe(*Running) (name, kind, detail string) {
+	return t.name, "consume", fmt.Sprintf("in batches of %d", t.batch)
+}
+
+func (t *consumeTrigger[M]) start(r *Running, m *meter) error {
+	r.supervise(m, func(ctx context.Context) error {
+		if err := r.ensureDeadLetters(ctx); err != nil {
+			return err
+		}
+		return t.follow(ctx, r, m)
+	})
+	return nil
+}
+
+// follow keeps one pull running for each source until ctx ends.
+func (t *consumeTrigger[M]) follow(ctx context.Context, r *Running, m *meter) error {
+	pulls := map[Source]context.CancelFunc{}
+	defer func() {
+		for _, stop := range pulls {
+			stop()
+		}
+	}()
+	for {
+		sources, err := t.sources(ctx)
+		if err != nil && ctx.Err() == nil {
+			// What runs goes on; only news is missed.
+			m.setTrouble(fmt.Errorf("listing the sources: %w", err))
+			r.log.Warn("the sources could not be listed", "trigger", t.name, "error", err)
+		}
+		if err == nil {
+			m.setTrouble(nil)
+			wanted := map[Source]bool{}
+			for _, s := range sources {
+				wanted[s] = true
+				if pulls[s] == nil {
+					source, stop := context.WithCancel(ctx)
+					pulls[s] = stop
+					r.loops.Go(func() { t.consume(source, r, m, s) })
+				}
+			}
+			for s, stop := range pulls {
+				if !wanted[s] {
+					stop()
+					delete(pulls, s)
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(t.rescan):
+		}
+	}
+}
+
+// consume pulls from one source until ctx ends, through every outage of it.
+func (t *consumeTrigger[M]) consume(ctx context.Context, r *Running, m *meter, s Source) {
+	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 2*time.Second) {
+		begun := time.Now()
+		err := t.attach(ctx, r, m, s)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(begun) > 10*time.Second {
+			wait = 100 * time.Millisecond
+		}
+		r.log.Debug("a source is out of reach; trying again", "source", s.String(), "wait", wait, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s Source) error {
+	js, err := r.bus.jetStreamOf(s.Site)
+	if err != nil {
+		return err
+	}
+	look, cancel := context.WithTimeout(ctx, 2*time.Second)
+	c, err := js.Consumer(look, s.Stream, s.Consumer)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("finding the consumer %s: %w", s, err)
+	}
+	return r.pull(ctx, m, c, t.batch, t.linger, func(msgs []jetstream.Msg) { t.deliver(r, m, s, msgs) })
+}
+
+// deliver decodes a batch, calls the handler and settles every message.
+func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, msgs []jetstream.Msg) {
+	batch := make([]M, 0, len(msgs))
+	kept := msgs[:0:len(msgs)]
+	for _, msg := range msgs {
+		if deliveries(msg) > 1 {
+			m.metrics.redelivered.WithLabelValues(m.function, m.trigger).Inc()
+		}
+		v, err := decode[M](msg.Data())
+		if err != nil {
+			m.refuse(err)
+			r.bury(m, s, msg, err)
+			continue
+		}
+		batch, kept = append(batch, v), append(kept, msg)
+	}
+	if len(batch) == 0 {
+		return
+	}
+	base := context.WithValue(r.base, sourceKey{}, s)
+	err := m.call(base, t.timeout, func(ctx context.Context) error { return t.handler(ctx, batch) })
+	if err == nil {
+		for _, msg := range kept {
+			ack(r, msg)
+		}
+		return
+	}
+	r.log.Error("a batch could not be handled", "source", s.String(), "messages", len(batch), "error", err, "stack", stack(err))
+	if mendable(err) {
+		retry(r, kept)
+		return
+	}
+	for i := range batch {
+		err := err
+		if len(batch) > 1 {
+			err = m.call(base, t.timeout, func(ctx context.Context) error { return t.handler(ctx, batch[i:i+1]) })
+		}
+		switch {
+		case err == nil:
+			ack(r, kept[i])
+		case mendable(err):
+			retry(r, kept[i:])
+			return
+		case fault.Of(err).Code.Permanent() || deliveries(kept[i]) >= uint64(t.attempts):
+			m.refuse(err)
+			r.bury(m, s, kept[i], err)
+		default:
+			retry(r, kept[i:i+1])
+		}
+	}
+}
+
+// mendable reports whether time alone may mend a failure: then the fault is not the message's.
+func mendable(err error) bool {
+	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) || errors.Is(err, context.Canceled)
+}
+
+func ack(r *Running, msg jetstream.Msg) {
+	// An acknowledgement that is lost costs a redelivery, which the database drops.
+	if err := msg.Ack(); err != nil {
+		r.log.Debug("a message could not be acknowledged", "subject", msg.Subject(), "error", err)
+	}
+}
+
+// retry asks for another delivery, later with each one: 0.25 s, 0.5 s, … at most 15 s.
+func retry(r *Running, msgs []jetstream.Msg) {
+	for _, msg := range msgs {
+		wait := 15 * time.Second
+		if n := deliveries(msg); n < 7 {
+			wait = 250 * time.Millisecond << (n - 1)
+		}
+		if err := msg.NakWithDelay(wait); err != nil {
+			r.log.Debug("a redelivery could not be asked for", "subject", msg.Subject(), "error", err)
+		}
+	}
+}
+
+func deliveries(msg jetstream.Msg) uint64 {
+	meta, err := msg.Metadata()
+	if err != nil || meta.NumDelivered == 0 {
+		return 1
+	}
+	return meta.NumDelivered
+}
+
+// waiting reports whether the consumer had more when it sent msg.
+func waiting(msg jetstream.Msg) bool {
+	meta, err := msg.Metadata()
+	return err == nil && meta.NumPending > 0
+}
+
+// The headers of a dead letter.
+const (
+	HeaderReason   = "Aurora-Reason"   // why it was given up
+	HeaderCode     = "Aurora-Code"     // the code of that error
+	HeaderSource   = "Aurora-Source"   // site/stream/consumer that it came from
+	HeaderSubject  = "Aurora-Subject"  // its original subject
+	HeaderSequence = "Aurora-Sequence" // its sequence in that stream
+)
+
+// bury puts a message, with the reason, among the dead letters and ends its
+// delivery. Until the dead letter is stored the message stays where it was.
+func (r *Running) bury(m *meter, s Source, msg jetstream.Msg, reason error) {
+	ctx, cancel := context.WithTimeout(r.base, 5*time.Second)
+	defer cancel()
+	letter := &nats.Msg{Subject: subject.DeadLetter(r.bus.site.ID, r.fn.Name), Data: msg.Data(), Header: nats.Header{}}
+	letter.Header.Set(HeaderReason, oneLine(reason.Error()))
+	letter.Header.Set(HeaderCode, string(fault.Of(reason).Code))
+	letter.Header.Set(HeaderSource, s.String())
+	letter.Header.Set(HeaderSubject, msg.Subject())
+	id := s.String()
+	if meta, err := msg.Metadata(); err == nil {
+		letter.Header.Set(HeaderSequence, fmt.Sprint(meta.Sequence.Stream))
+		id = fmt.Sprintf("%s/%d/%d", s, meta.Sequence.Stream, meta.Timestamp.UnixNano())
+	}
+	if _, err := r.bus.js.PublishMsg(ctx, letter, jetstream.WithMsgID(id)); err != nil {
+		r.log.Error("a dead letter could not be stored; its message will come again", "source", s.String(), "error", err)
+		retry(r, []jetstream.Msg{msg})
+		return
+	}
+	m.metrics.dead.WithLabelValues(m.function, m.trigger).Inc()
+	r.log.Warn("a message was given up and put among the dead letters", "source", s.String(), "subject", msg.Subject(), "reason", reason)
+	if err := msg.TermWithReason(oneLine(reason.Error())); err != nil {
+		r.log.Debug("a delivery could not be ended", "source", s.String(), "error", err)
+	}
+}
+
+// pull hands over messages of a consumer, up to batch at a time, until ctx ends
+// and what was already fetched is done, or the consumer is lost. The short expiry
+// and heartbeat find a dead link within two seconds, and a pull that was lost with
+// a link is renewed as soon as the link is back.
+func (r *Running) pull(ctx context.Context, m *meter, c jetstream.Consumer, batch int, linger time.Duration, deliver func([]jetstream.Msg)) error {
+	it, err := c.Messages(jetstream.PullMaxMessages(max(2*batch, 1)), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
+	if err != nil {
+		return fmt.Errorf("pulling: %w", err)
+	}
+	defer it.Stop()
+	defer context.AfterFunc(ctx, it.Drain)()
+	m.setTrouble(nil)
+	missed := 0
+	for {
+		msg, err := it.Next()
+		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return nil
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			// The iterator goes on and asks again by itself. But a consumer that was
+			// deleted while its site was out of reach never answers: look it up anew.
+			if missed++; missed >= 5 {
+				return fmt.Errorf("the consumer is silent: %w", err)
+			}
+			continue
+		case err != nil:
+			return fmt.Errorf("pulling: %w", err)
+		}
+		missed = 0
+		msgs := []jetstream.Msg{msg}
+		deadline := time.Now().Add(linger)
+		// Only where the server says that more wait: a lone alert is not held back.
+		for len(msgs) < batch && waiting(msgs[len(msgs)-1]) {
+			msg, err := it.Next(jetstream.NextMaxWait(max(time.Until(deadline), time.Microsecond)))
+			if err != nil {
+				break // an end or a loss shows again at the next turn
+			}
+			msgs = append(msgs, msg)
+		}
+		deliver(msgs)
+	}
+}

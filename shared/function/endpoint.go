@@ -1,0 +1,88 @@
+package function
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// Endpoint is one question that a function answers, with the types of question
+// and answer. It is declared once (package ask) and used at both ends: the
+// function answers it with [Reply], a caller asks it with [Ask].
+type Endpoint[Req, Res any] struct {
+	Function string // the function that answers, e.g. "alertquery"
+	Name     string // the endpoint within it, e.g. "get"
+	Doc      string // one sentence for `nats micro info`
+}
+
+// DefaultAskTimeout bounds an [Ask] whose context has no deadline.
+const DefaultAskTimeout = 5 * time.Second
+
+// Ask puts a question to a function of a site and waits for the answer. The
+// error is a [fault.Error]: the one that the function gave, Unavailable where no
+// replica of it lives, Timeout where none answered before ctx ended.
+func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e Endpoint[Req, Res], req Req) (Res, error) {
+	var res Res
+	data, err := json.Marshal(req)
+	if err != nil {
+		return res, fmt.Errorf("encoding the request to %s.%s: %w", e.Function, e.Name, err)
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DefaultAskTimeout)
+		defer cancel()
+	}
+	msg := &nats.Msg{Subject: subject.Function(site, e.Function, e.Name), Data: data, Header: nats.Header{}}
+	if id := RequestID(ctx); id != "" {
+		msg.Header.Set(HeaderRequestID, id)
+	}
+	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return res, fault.New(fault.Unavailable, "no replica of the function %s runs at %s", e.Function, site)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return res, fault.New(fault.Timeout, "the function %s at %s did not answer in time", e.Function, site)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return res, fault.New(fault.TooLarge, "the request of %d bytes is over the %d bytes that a message may have", len(data), b.nc.MaxPayload())
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrDisconnected):
+		return res, fault.New(fault.Unavailable, "NATS cannot be reached")
+	case err != nil:
+		return res, fmt.Errorf("asking %s.%s at %s: %w", e.Function, e.Name, site, err)
+	}
+	if code := answer.Header.Get(micro.ErrorCodeHeader); code != "" {
+		if f, ok := fault.Parse(answer.Data); ok {
+			return res, f
+		}
+		return res, fault.New(fault.Code(code), "%s", answer.Header.Get(micro.ErrorHeader))
+	}
+	if err := json.Unmarshal(answer.Data, &res); err != nil {
+		return res, fmt.Errorf("decoding the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
+	}
+	return res, nil
+}
+
+// HeaderRequestID carries the id of the HTTP request behind a message, so that
+// one request can be followed through every function's log.
+const HeaderRequestID = "Aurora-Request-Id"
+
+type requestIDKey struct{}
+
+// WithRequestID is ctx with the id of the request that is being served.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// RequestID is the id of the request that ctx serves, empty where it has none.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}

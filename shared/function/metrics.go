@@ -1,0 +1,149 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+)
+
+// Metrics are the figures of every function that runs in a process for one site.
+type Metrics struct {
+	calls       *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	inFlight    *prometheus.GaugeVec
+	refused     *prometheus.CounterVec
+	redelivered *prometheus.CounterVec
+	dead        *prometheus.CounterVec
+	restarts    *prometheus.CounterVec
+}
+
+// NewMetrics registers the figures. Two sites in one process have a registry each.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_invocations_total",
+			Help: "Calls of a function's handler by outcome: ok, panic, or the code of the error."}, []string{"function", "trigger", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "aurora_function_duration_seconds",
+			Help:    "Time that one call of a function's handler took.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"function", "trigger"}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "aurora_function_in_flight",
+			Help: "Calls of a function's handler that are running now."}, []string{"function", "trigger"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_messages_refused_total",
+			Help: "Messages that were refused before or by the handler, by reason (the code of the error)."}, []string{"function", "trigger", "reason"}),
+		redelivered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_messages_redelivered_total",
+			Help: "Messages that came again because an earlier delivery was not acknowledged."}, []string{"function", "trigger"}),
+		dead: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_dead_letters_total",
+			Help: "Messages that were given up and put, with the reason, into the dead-letter stream."}, []string{"function", "trigger"}),
+		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_trigger_restarts_total",
+			Help: "Times that a trigger lost its stream, consumer or subscription and set it up again."}, []string{"function", "trigger"}),
+	}
+	reg.MustRegister(m.calls, m.seconds, m.inFlight, m.refused, m.redelivered, m.dead, m.restarts)
+	return m
+}
+
+// meter keeps the figures of one trigger of one function and runs its handler.
+type meter struct {
+	function, trigger string
+	kind, detail      string
+	metrics           *Metrics
+
+	mu       sync.Mutex
+	calls    uint64
+	errors   uint64
+	lastErr  string
+	lastAt   time.Time // of the last call
+	inFlight int
+	trouble  string // why the trigger is not set up, empty where it is
+}
+
+// call runs a handler: bounded in time, with a panic turned into an error, counted and timed.
+func (m *meter) call(ctx context.Context, limit time.Duration, handler func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	m.enter()
+	m.metrics.inFlight.WithLabelValues(m.function, m.trigger).Inc()
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{value: p, stack: string(debug.Stack())}
+		}
+		m.metrics.inFlight.WithLabelValues(m.function, m.trigger).Dec()
+		m.metrics.seconds.WithLabelValues(m.function, m.trigger).Observe(time.Since(start).Seconds())
+		m.metrics.calls.WithLabelValues(m.function, m.trigger, outcome(err)).Inc()
+		m.leave(err)
+	}()
+	return handler(ctx)
+}
+
+func (m *meter) enter() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inFlight++
+	m.calls++
+	m.lastAt = time.Now()
+}
+
+func (m *meter) leave(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inFlight--
+	if err != nil {
+		m.errors++
+		m.lastErr = err.Error()
+	}
+}
+
+// refuse counts a message that never reached, or was turned away by, the handler.
+func (m *meter) refuse(err error) {
+	m.metrics.refused.WithLabelValues(m.function, m.trigger, string(fault.Of(err).Code)).Inc()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.errors++
+	m.lastErr = err.Error()
+}
+
+// setTrouble notes why the trigger cannot work now; nil means that it can.
+func (m *meter) setTrouble(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trouble = ""
+	if err != nil {
+		m.trouble = err.Error()
+	}
+}
+
+func (m *meter) health() TriggerHealth {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := TriggerHealth{Name: m.trigger, Kind: m.kind, Detail: m.detail, Calls: m.calls, Errors: m.errors, LastError: m.lastErr, InFlight: m.inFlight, Trouble: m.trouble}
+	if !m.lastAt.IsZero() {
+		at := m.lastAt.UTC()
+		h.LastAt = &at
+	}
+	return h
+}
+
+// panicError is a panic of a handler, as an error.
+type panicError struct {
+	value any
+	stack string
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("the handler panicked: %v", p.value) }
+
+func outcome(err error) string {
+	var p *panicError
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &p):
+		return "panic"
+	}
+	return string(fault.Of(err).Code)
+}

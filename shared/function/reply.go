@@ -1,0 +1,232 @@
+package function
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// Reply answers the requests to an endpoint, each to one of the replicas.
+func Reply[Req, Res any](e Endpoint[Req, Res], handler func(context.Context, Req) (Res, error), opts ...Option) Trigger {
+	return &replyTrigger[Req, Res]{options: build(e.Name, opts), endpoint: e, handler: handler}
+}
+
+// How many requests may wait for one instance of an endpoint. Whoever asked the
+// next one would have given up before its turn came.
+const (
+	maxWaiting      = 16_384
+	maxWaitingBytes = 64 << 20
+)
+
+type replyTrigger[Req, Res any] struct {
+	options
+	endpoint Endpoint[Req, Res]
+	handler  func(context.Context, Req) (Res, error)
+}
+
+func (t *replyTrigger[Req, Res]) describe(r *Running) (name, kind, detail string) {
+	return t.name, "reply", subject.Function(r.bus.site.ID, r.fn.Name, t.endpoint.Name)
+}
+
+func (t *replyTrigger[Req, Res]) start(r *Running, m *meter) error {
+	if t.endpoint.Function != r.fn.Name {
+		return fmt.Errorf("the endpoint %s.%s belongs to another function than %s", t.endpoint.Function, t.endpoint.Name, r.fn.Name)
+	}
+	for i := range t.parallel {
+		svc, err := r.service(i)
+		if err != nil {
+			return err
+		}
+		err = svc.AddEndpoint(t.name, micro.HandlerFunc(func(req micro.Request) { t.serve(r, m, req) }),
+			micro.WithEndpointSubject(m.detail), micro.WithEndpointPendingLimits(maxWaiting, maxWaitingBytes),
+			micro.WithEndpointMetadata(map[string]string{"trigger": "reply", "description": t.endpoint.Doc}))
+		if err != nil {
+			return fmt.Errorf("adding the endpoint %s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) {
+	id := req.Headers().Get(HeaderRequestID)
+	q, err := decode[Req](req.Data())
+	if err != nil {
+		m.refuse(err)
+		r.answerError(req, id, t.name, err)
+		return
+	}
+	var answer []byte
+	err = m.call(WithRequestID(r.base, id), t.timeout, func(ctx context.Context) error {
+		res, err := t.handler(ctx, q)
+		if err != nil {
+			return err
+		}
+		answer, err = json.Marshal(res)
+		return err
+	})
+	if err == nil {
+		if int64(len(answer)) > r.bus.nc.MaxPayload() {
+			err = fault.New(fault.TooLarge, "the answer of %d bytes is over the %d bytes that a message may have: ask for less at a time", len(answer), r.bus.nc.MaxPayload())
+		} else if err = req.Respond(answer); err != nil {
+			r.log.Warn("an answer could not be sent", "endpoint", t.name, "request_id", id, "error", err)
+			return
+		}
+	}
+	if err != nil {
+		r.answerError(req, id, t.name, err)
+	}
+}
+
+// answerError sends err as the micro error that its fault says. What is internal is told to the log only.
+func (r *Running) answerError(req micro.Request, id, endpoint string, err error) {
+	f := fault.Of(err)
+	if f.Code == fault.Internal || f.Code == fault.Timeout {
+		r.log.Error("a request failed", "endpoint", endpoint, "request_id", id, "error", err, "stack", stack(err))
+	} else {
+		r.log.Debug("a request was refused", "endpoint", endpoint, "request_id", id, "code", f.Code, "error", err)
+	}
+	if err := req.Error(string(f.Code), f.Message, f.JSON()); err != nil {
+		r.log.Warn("an error answer could not be sent", "endpoint", endpoint, "request_id", id, "error", err)
+	}
+}
+
+func stack(err error) string {
+	var p *panicError
+	if errors.As(err, &p) {
+		return p.stack
+	}
+	return ""
+}
+
+// On handles messages of a subject, each at one of the replicas, at most once: a
+// message that comes while no replica lives is lost. What cannot be decoded, or
+// what the handler refuses, is counted by its reason. The queue group carries the
+// site, else sites that listen on one subject would take each other's messages.
+func On[M any](subj string, handler func(context.Context, M) error, opts ...Option) Trigger {
+	return &onTrigger[M]{options: build("on", opts), subject: subj, handler: handler}
+}
+
+// Nudged calls the handler when a nudge for the function arrives, once for all that wait.
+func Nudged(handler func(context.Context) error, opts ...Option) Trigger {
+	opts = append([]Option{Named("nudged"), Coalesced()}, opts...)
+	return &onTrigger[struct{}]{options: build("on", opts), handler: func(ctx context.Context, _ struct{}) error { return handler(ctx) }}
+}
+
+type onTrigger[M any] struct {
+	options
+	subject string // empty: the function's nudge
+	handler func(context.Context, M) error
+}
+
+func (t *onTrigger[M]) describe(r *Running) (name, kind, detail string) {
+	if t.subject == "" {
+		t.subject = subject.Nudge(r.bus.site.ID, r.fn.Name)
+	}
+	return t.name, "on", t.subject
+}
+
+func (t *onTrigger[M]) start(r *Running, m *meter) error {
+	if t.coalesce {
+		return t.startCoalesced(r, m)
+	}
+	svc, err := r.service(0)
+	if err != nil {
+		return err
+	}
+	err = svc.AddEndpoint(t.name, micro.HandlerFunc(func(req micro.Request) {
+		t.handle(r, m, req.Subject(), req.Headers().Get(HeaderRequestID), req.Data())
+	}), micro.WithEndpointSubject(t.subject), micro.WithEndpointMetadata(map[string]string{"trigger": "on"}))
+	if err != nil {
+		return fmt.Errorf("subscribing to %s: %w", t.subject, err)
+	}
+	return nil
+}
+
+type subjectKey struct{}
+
+// SubjectOf is the subject of the message that an [On] handler was given.
+func SubjectOf(ctx context.Context) string {
+	s, _ := ctx.Value(subjectKey{}).(string)
+	return s
+}
+
+// Drop is the error of a handler that leaves a message aside on purpose. It is
+// counted under the reason, a short word or two, and is no trouble to anyone.
+func Drop(reason string) error { return dropped(reason) }
+
+type dropped string
+
+func (d dropped) Error() string { return "dropped: " + string(d) }
+
+func (t *onTrigger[M]) handle(r *Running, m *meter, subj, id string, data []byte) {
+	msg, err := decode[M](data)
+	if err != nil {
+		m.refuse(err)
+		r.log.Warn("a message was refused", "trigger", t.name, "subject", t.subject, "error", err)
+		return
+	}
+	var drop dropped
+	base := context.WithValue(WithRequestID(r.base, id), subjectKey{}, subj)
+	err = m.call(base, t.timeout, func(ctx context.Context) error {
+		err := t.handler(ctx, msg)
+		if errors.As(err, &drop) {
+			return nil
+		}
+		return err
+	})
+	switch {
+	case drop != "":
+		m.metrics.refused.WithLabelValues(m.function, m.trigger, string(drop)).Inc()
+	case err == nil:
+	case fault.Of(err).Code.Permanent():
+		m.refuse(err)
+		r.log.Warn("a message was refused", "trigger", t.name, "subject", t.subject, "error", err)
+	default:
+		r.log.Error("a message could not be handled", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
+	}
+}
+
+// startCoalesced makes one call of all the messages that wait. It is a plain queue
+// subscription: an endpoint of the micro service would be called once a message.
+func (t *onTrigger[M]) startCoalesced(r *Running, m *meter) error {
+	sub, err := r.bus.nc.QueueSubscribeSync(t.subject, r.queue())
+	if err != nil {
+		return fmt.Errorf("subscribing to %s: %w", t.subject, err)
+	}
+	wait, stop := r.untilDraining()
+	r.loops.Go(func() {
+		defer stop()
+		for {
+			msg, err := sub.NextMsgWithContext(wait)
+			if err != nil {
+				if wait.Err() != nil || !sub.IsValid() {
+					break
+				}
+				m.setTrouble(err)
+				if !r.pause(time.Second) {
+					break
+				}
+				continue
+			}
+			m.setTrouble(nil)
+			for {
+				if _, err := sub.NextMsg(0); err != nil {
+					break
+				}
+			}
+			t.handle(r, m, msg.Subject, msg.Header.Get(HeaderRequestID), msg.Data)
+		}
+		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			r.log.Warn("leaving a subject failed", "subject", t.subject, "error", err)
+		}
+	})
+	return nil
+}

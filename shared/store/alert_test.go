@@ -1,0 +1,450 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// awkward is text that quoting, JSON, placeholders or a character set may spoil.
+const awkward = "it's 50% of \"it\" \\ \\' ? ?0 \\u0000 \\\\u0000 {\"a\":null} \n\t東京 🙂 e\u0301 \u2028 $1 $$ <b>&amp; --; DROP"
+
+func raisedAlertRoundTrips(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	observed := time.Date(1970, 1, 1, 0, 0, 0, 1000, time.UTC)
+	for _, at := range []time.Time{
+		t0, t0.Truncate(time.Second), t0.Add(time.Microsecond),
+		time.Date(2026, 7, 1, 1, 2, 3, 999_999_999, time.FixedZone("east", 5*3600+1800)),
+		time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
+	} {
+		a := federation.NewAlert{
+			Title: awkward + at.String(), Description: awkward, Severity: federation.Info, Source: awkward, AssetType: awkward,
+			AffectedAssets: []string{awkward, "", `\u0000`}, MitreTechniques: []string{"T1071.001"}, RawLog: federation.RawLog(awkward), ObservedAt: &observed,
+			IOCs: federation.IOCInput{Items: []federation.IOC{{Type: federation.FilePath, Value: awkward}, {Type: federation.Mutex, Value: `C:\u0000`}}},
+		}.Alert(newID(t), at)
+		stored, created, err := s.RaiseAlert(t.Context(), a, nil)
+		if err != nil || !created {
+			t.Fatalf("created is %v, error %v", created, err)
+		}
+		equal(t, "the answer", stored, a)
+		equal(t, "the row", must(s.Alert(t.Context(), a.ID))(t), a)
+	}
+
+	bare := federation.Alert{ID: newID(t), Severity: federation.Low, Status: federation.New, DedupHash: "bare", CreatedAt: t0.In(time.Local).Add(7 * time.Nanosecond), UpdatedAt: t0}
+	want := bare
+	want.AffectedAssets, want.IOCs, want.MitreTechniques, want.CreatedAt = []string{}, []federation.IOC{}, []string{}, t0
+	stored, _, err := s.RaiseAlert(t.Context(), bare, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "lists that are nil come back empty, times to the microsecond", stored, want)
+	got := must(s.Alert(t.Context(), bare.ID))(t)
+	if !cmp.Equal(got, want) || got.CreatedAt.Location() != time.UTC {
+		t.Errorf("the row is %+v", got)
+	}
+}
+
+func secondRaiseGivesFirst(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	first, second := alertOf(t, "twice", t0), alertOf(t, "twice", after(time.Minute))
+	if _, created, err := s.RaiseAlert(t.Context(), first, []Outgoing{{MsgID: "first"}}); err != nil || !created {
+		t.Fatalf("created is %v, error %v", created, err)
+	}
+	got, created, err := s.RaiseAlert(t.Context(), second, []Outgoing{{MsgID: "second"}})
+	if err != nil || created {
+		t.Fatalf("created is %v, error %v", created, err)
+	}
+	equal(t, "alert", got, first)
+	equal(t, "outbox", messages(t, s), []string{"first"})
+}
+
+func raisesAtOnceMakeOne(t *testing.T, f fixture) {
+	stores := f.replicas(t, 3)
+	type answer struct {
+		id      string
+		created bool
+	}
+	for round := range 5 {
+		answers := atOnce(t, 9, func(i int) (answer, error) {
+			a := alertOf(t, fmt.Sprint("same ", round), t0)
+			got, created, err := stores[i%3].RaiseAlert(t.Context(), a, []Outgoing{{MsgID: a.ID, AlertID: a.ID}})
+			if created != (got.ID == a.ID) {
+				err = fmt.Errorf("created is %v, but the alert is %s and was %s", created, got.ID, a.ID)
+			}
+			return answer{got.ID, created}, err
+		})
+		made := 0
+		for _, a := range answers {
+			if a.id != answers[0].id {
+				t.Errorf("one caller was given %s, another %s", a.id, answers[0].id)
+			}
+			if a.created {
+				made++
+			}
+		}
+		equal(t, "callers who created it", made, 1)
+		equal(t, "outbox", messages(t, stores[0]), []string{answers[0].id})
+		clearOutbox(t, stores[0])
+	}
+}
+
+// What is published about an alert cannot be there without it, nor it without.
+func raiseRollsBackAsOne(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	if _, err := s.writer.ExecContext(t.Context(), "ALTER TABLE outbox RENAME COLUMN payload TO gone"); err != nil {
+		t.Fatal(err)
+	}
+	a := alertOf(t, "all or nothing", t0)
+	if _, _, err := s.RaiseAlert(t.Context(), a, []Outgoing{{MsgID: "m"}}); err == nil || !strings.Contains(err.Error(), "storing the alert") {
+		t.Fatalf("with a broken outbox the error is %v", err)
+	}
+	_, err := s.Alert(t.Context(), a.ID)
+	isFault(t, err, fault.NotFound, a.ID)
+}
+
+func replaysAndDoublesAreNotStored(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	equal(t, "an empty batch", must(s.ReceiveAlerts(t.Context(), nil, nil))(t), []bool{})
+	one, two, three := received(t, "1"), received(t, "2"), received(t, "3")
+	equal(t, "doubles in a batch", must(s.ReceiveAlerts(t.Context(), []federation.Alert{one, two, received(t, "1"), one}, nil))(t), []bool{true, true, false, false})
+	equal(t, "replays", must(s.ReceiveAlerts(t.Context(), []federation.Alert{received(t, "2"), three, received(t, "1")}, nil))(t), []bool{false, true, false})
+	equal(t, "replays only", must(s.ReceiveAlerts(t.Context(), []federation.Alert{one, two, three}, nil))(t), []bool{false, false, false})
+	page := must(s.ListAlerts(t.Context(), ask.AlertFilter{}))(t)
+	equal(t, "rows", page.Total, 3)
+	equal(t, "the first copy", must(s.Alert(t.Context(), one.ID))(t), one)
+}
+
+func receivedBatchesAtOnceStoreOnce(t *testing.T, f fixture) {
+	stores := f.replicas(t, 2)
+	const alerts = 600
+	counts := atOnce(t, 4, func(i int) (n int, err error) {
+		batch := make([]federation.Alert, alerts)
+		for j := range batch {
+			batch[j] = received(t, fmt.Sprint(j))
+		}
+		// Half of the callers have the hashes the other way round: without an order
+		// of its own the store would have them wait for each other in a circle.
+		slices.SortFunc(batch, func(a, b federation.Alert) int {
+			if i%2 == 0 {
+				a, b = b, a
+			}
+			return strings.Compare(a.DedupHash, b.DedupHash)
+		})
+		stored, err := stores[i%2].ReceiveAlerts(t.Context(), batch, nil)
+		for _, isNew := range stored {
+			if isNew {
+				n++
+			}
+		}
+		return n, err
+	})
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	equal(t, "alerts that somebody stored", total, alerts)
+	equal(t, "rows", must(stores[0].ListAlerts(t.Context(), ask.AlertFilter{}))(t).Total, alerts)
+}
+
+func receivedAlertRoundTrips(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	a := received(t, "0197-ü")
+	a.Origin.SiteName = awkward
+	must(s.ReceiveAlerts(t.Context(), []federation.Alert{a, received(t, "other")}, nil))(t)
+	equal(t, "the row", must(s.Alert(t.Context(), a.ID))(t), a)
+}
+
+// An alert of the size of the largest message fits, with the message about it.
+func largestAlertFits(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	a := alertOf(t, strings.Repeat("界", federation.MaxTitle), t0)
+	a.RawLog = strings.Repeat("界", federation.MaxRawLog)
+	a.Description = strings.Repeat("'", federation.MaxDescription)
+	for i := range federation.MaxIOCs {
+		a.IOCs = append(a.IOCs, federation.IOC{Type: federation.UserAgent, Value: fmt.Sprint(i) + strings.Repeat("\\", federation.MaxIOCValue-4)})
+	}
+	out := []Outgoing{{MsgID: "m", Payload: make([]byte, 1<<20)}, {MsgID: "n", Payload: make([]byte, 1<<20)}}
+	if _, _, err := s.RaiseAlert(t.Context(), a, out); err != nil {
+		t.Fatalf("%.200s", err.Error())
+	}
+	if !cmp.Equal(must(s.Alert(t.Context(), a.ID))(t), a) {
+		t.Error("the row differs")
+	}
+	batch := make([]federation.Alert, 20)
+	for i := range batch {
+		batch[i] = received(t, fmt.Sprint(i))
+		batch[i].RawLog = a.RawLog
+	}
+	if _, err := s.ReceiveAlerts(t.Context(), batch, nil); err != nil {
+		t.Fatalf("%.200s", err.Error())
+	}
+}
+
+func unknownAlertIsNotFound(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	_, err := s.Alert(t.Context(), "no-such-'id")
+	isFault(t, err, fault.NotFound, "no-such-'id")
+	_, err = s.UpdateAlert(t.Context(), "nor-this", federation.AlertPatch{Status: federation.Triaged}, t0, nil)
+	isFault(t, err, fault.NotFound, "nor-this")
+}
+
+func alertsComeInPages(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	empty := must(s.ListAlerts(t.Context(), ask.AlertFilter{}))(t)
+	equal(t, "an empty list", empty, ask.List[federation.Alert]{Items: []federation.Alert{}, Limit: ask.DefaultLimit})
+
+	var want []string // newest first; every three have the same time, and then the id decides
+	for i := range 120 {
+		a := alertOf(t, fmt.Sprint("n ", i), after(time.Duration(i/3)*time.Microsecond))
+		a.ID = fmt.Sprintf("%04d", (i*37)%1000)
+		if _, _, err := s.RaiseAlert(t.Context(), a, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for first := 117; first >= 0; first -= 3 {
+		ids := []string{}
+		for i := first; i < first+3; i++ {
+			ids = append(ids, fmt.Sprintf("%04d", (i*37)%1000))
+		}
+		for range ids {
+			top := 0
+			for i := range ids {
+				if ids[i] > ids[top] {
+					top = i
+				}
+			}
+			want = append(want, ids[top])
+			ids[top] = ""
+		}
+	}
+	var got []string
+	for skip := 0; skip < 120; skip += 50 {
+		page := must(s.ListAlerts(t.Context(), ask.AlertFilter{Page: ask.Page{Skip: skip}}))(t)
+		if page.Total != 120 || page.Skip != skip || page.Limit != 50 {
+			t.Errorf("the page at %d says total %d, skip %d, limit %d", skip, page.Total, page.Skip, page.Limit)
+		}
+		for _, a := range page.Items {
+			got = append(got, a.ID)
+		}
+	}
+	equal(t, "all pages", got, want)
+	past := must(s.ListAlerts(t.Context(), ask.AlertFilter{Page: ask.Page{Skip: 1000, Limit: 10}}))(t)
+	equal(t, "past the end", past, ask.List[federation.Alert]{Items: []federation.Alert{}, Total: 120, Skip: 1000, Limit: 10})
+}
+
+func alertsAreFiltered(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	for i, sev := range federation.Severities() {
+		a := alertOf(t, fmt.Sprint("local ", i), after(time.Duration(i)*time.Second))
+		a.Severity = sev
+		if _, _, err := s.RaiseAlert(t.Context(), a, nil); err != nil {
+			t.Fatal(err)
+		}
+		if sev == federation.High {
+			must(s.UpdateAlert(t.Context(), a.ID, federation.AlertPatch{Status: federation.Resolved}, t0, nil))(t)
+		}
+	}
+	must(s.ReceiveAlerts(t.Context(), []federation.Alert{received(t, "1"), received(t, "2")}, nil))(t)
+	for name, test := range map[string]struct {
+		filter ask.AlertFilter
+		want   int
+	}{
+		"everything":                     {ask.AlertFilter{}, 7},
+		"a severity":                     {ask.AlertFilter{Severity: federation.Critical}, 3},
+		"a status":                       {ask.AlertFilter{Status: federation.Resolved}, 1},
+		"a local source":                 {ask.AlertFilter{Source: "suricata"}, 5},
+		"a peer":                         {ask.AlertFilter{Source: "federation:site-b"}, 2},
+		"a source is compared as it is":  {ask.AlertFilter{Source: "SURICATA"}, 0},
+		"a source is no pattern":         {ask.AlertFilter{Source: "%"}, 0},
+		"all three":                      {ask.AlertFilter{Severity: federation.Critical, Status: federation.New, Source: "suricata"}, 1},
+		"all three, of which one is not": {ask.AlertFilter{Severity: federation.Critical, Status: federation.Resolved, Source: "suricata"}, 0},
+	} {
+		page := must(s.ListAlerts(t.Context(), test.filter))(t)
+		if page.Total != test.want || len(page.Items) != test.want {
+			t.Errorf("%s: total %d with %d items, want %d", name, page.Total, len(page.Items), test.want)
+		}
+	}
+}
+
+// The lists that people and relays ask for all day read an index in its order
+// and sort nothing.
+func listsUseIndexes(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	for batch := range 20 {
+		as := make([]federation.Alert, 200)
+		out := make([]Outgoing, 20)
+		for i := range as {
+			n := batch*200 + i
+			as[i] = received(t, fmt.Sprint(n))
+			as[i].CreatedAt = after(time.Duration(n) * time.Second)
+			as[i].Severity, as[i].Status, as[i].Source = federation.Low, federation.Resolved, "suricata"
+			switch n % 100 { // what is asked for is rare, else an index of it is no gain
+			case 10:
+				as[i].Severity = federation.High
+			case 20:
+				as[i].Status = federation.Escalated
+			case 30:
+				as[i].Source = "wazuh"
+			}
+		}
+		for i := range out {
+			out[i] = Outgoing{MsgID: fmt.Sprint(batch, i), Priority: i % 5}
+		}
+		must(s.ReceiveAlerts(t.Context(), as, nil))(t)
+		if _, _, err := s.RaiseAlert(t.Context(), alertOf(t, fmt.Sprint(batch), t0), out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	explain := "EXPLAIN QUERY PLAN "
+	if s.dialect.name == "postgres" {
+		explain = "EXPLAIN "
+	}
+	if _, err := s.writer.ExecContext(t.Context(), "ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	list := func(f ask.AlertFilter) string {
+		return newest(chosen(s.reader.NewSelect().Model((*alertRow)(nil)), f), f.WithDefaults()).String()
+	}
+	count := func(f ask.AlertFilter) string {
+		return chosen(s.reader.NewSelect().Model((*alertRow)(nil)), f).ColumnExpr("count(*)").String()
+	}
+	for _, test := range []struct{ name, query string }{
+		{"alerts_newest", list(ask.AlertFilter{})},
+		{"alerts_severity", list(ask.AlertFilter{Severity: federation.High})},
+		{"alerts_status", list(ask.AlertFilter{Status: federation.Escalated})},
+		{"alerts_source", list(ask.AlertFilter{Source: "wazuh"})},
+		{"alerts_severity", count(ask.AlertFilter{Severity: federation.High})},
+		{"alerts_status", count(ask.AlertFilter{Status: federation.Escalated})},
+		{"alerts_source", count(ask.AlertFilter{Source: "wazuh"})},
+		{"alerts_dedup_hash", s.reader.NewSelect().Model((*alertRow)(nil)).Where("dedup_hash = ?", "x").String()},
+		{"outbox_next", waiting(s.reader.NewSelect().Model((*outboxRow)(nil)), 100).String()},
+	} {
+		name, query := test.name, test.query
+		rows := must(s.writer.QueryContext(t.Context(), explain+query))(t)
+		cols := must(rows.Columns())(t)
+		var plan strings.Builder
+		for rows.Next() {
+			cells := make([]any, len(cols))
+			for i := range cells {
+				cells[i] = new(any)
+			}
+			if err := rows.Scan(cells...); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintln(&plan, *cells[len(cells)-1].(*any))
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+		text := plan.String()
+		if !strings.Contains(text, name) || strings.Contains(text, "Sort") || strings.Contains(text, "TEMP B-TREE") {
+			t.Errorf("%s does not read %s in its order:\n%s", query, name, text)
+		}
+	}
+}
+
+func updateChangesAndTells(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	a := alertOf(t, "triage me", t0)
+	other := alertOf(t, "leave me", t0)
+	for _, a := range []federation.Alert{a, other} {
+		if _, _, err := s.RaiseAlert(t.Context(), a, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var told []federation.Alert
+	event := func(a federation.Alert) []Outgoing {
+		told = append(told, a)
+		return []Outgoing{{MsgID: "updated-" + string(a.Status), AlertID: a.ID}}
+	}
+	want := a
+	want.Status, want.UpdatedAt = federation.Investigating, after(time.Minute)
+	equal(t, "the answer", must(s.UpdateAlert(t.Context(), a.ID, federation.AlertPatch{Status: federation.Investigating}, after(time.Minute), event))(t), want)
+	equal(t, "a change to the same", must(s.UpdateAlert(t.Context(), a.ID, federation.AlertPatch{Status: federation.Investigating}, after(time.Hour), event))(t), want)
+	equal(t, "the row", must(s.Alert(t.Context(), a.ID))(t), want)
+	equal(t, "the other row", must(s.Alert(t.Context(), other.ID))(t), other)
+	equal(t, "the event is of the changed alert", told, []federation.Alert{want})
+	queued := must(s.Outbox(t.Context(), 10))(t)
+	if len(queued) != 1 || queued[0].MsgID != "updated-investigating" || !queued[0].QueuedAt.Equal(after(time.Minute)) {
+		t.Errorf("the outbox has %+v", queued)
+	}
+}
+
+func updatesAtOnceTellOnce(t *testing.T, f fixture) {
+	stores := f.replicas(t, 2)
+	a := alertOf(t, "everybody's", t0)
+	if _, _, err := stores[0].RaiseAlert(t.Context(), a, nil); err != nil {
+		t.Fatal(err)
+	}
+	atOnce(t, 6, func(i int) (federation.Alert, error) {
+		return stores[i%2].UpdateAlert(t.Context(), a.ID, federation.AlertPatch{Status: federation.Resolved}, t0, func(federation.Alert) []Outgoing {
+			return []Outgoing{{MsgID: "resolved"}}
+		})
+	})
+	equal(t, "outbox", messages(t, stores[0]), []string{"resolved"})
+}
+
+func outboxIsByPriority(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	n, oldest, err := s.OutboxDepth(t.Context())
+	if n != 0 || oldest != nil || err != nil {
+		t.Errorf("an empty outbox has %d, oldest %v, error %v", n, oldest, err)
+	}
+	for i, priorities := range [][]int{{1, 5}, {5, 3, 0}} {
+		var out []Outgoing
+		for j, p := range priorities {
+			out = append(out, Outgoing{Subject: "s.ü", MsgID: fmt.Sprintf("%d-%d", i, j), Priority: p, Payload: []byte(awkward)})
+		}
+		if _, _, err := s.RaiseAlert(t.Context(), alertOf(t, fmt.Sprint(i), after(time.Duration(1-i)*time.Second)), out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "order", messages(t, s), []string{"0-1", "1-0", "1-1", "0-0", "1-2"})
+	some := must(s.Outbox(t.Context(), 2))(t)
+	if len(some) != 2 || string(some[0].Payload) != awkward || some[0].Subject != "s.ü" {
+		t.Errorf("two of it are %+v", some)
+	}
+	n, oldest, err = s.OutboxDepth(t.Context())
+	if n != 5 || oldest == nil || !oldest.Equal(t0) || err != nil {
+		t.Errorf("it has %d, oldest %v, error %v", n, oldest, err)
+	}
+}
+
+func publishedRowsGo(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	if _, _, err := s.RaiseAlert(t.Context(), alertOf(t, "a", t0), []Outgoing{{MsgID: "1"}, {MsgID: "2"}, {MsgID: "3"}}); err != nil {
+		t.Fatal(err)
+	}
+	queued := must(s.Outbox(t.Context(), 10))(t)
+	for _, ids := range [][]int64{nil, {queued[0].ID, queued[2].ID}, {queued[0].ID, 4711}} {
+		if err := s.Published(t.Context(), ids); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "what is left", messages(t, s), []string{"2"})
+}
+
+// A relay that reports late must not delete a row that it never saw.
+func outboxIDsNeverReturn(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	seen := map[int64]bool{}
+	for i := range 3 {
+		if _, _, err := s.RaiseAlert(t.Context(), alertOf(t, fmt.Sprint(i), t0), []Outgoing{{MsgID: "m"}}); err != nil {
+			t.Fatal(err)
+		}
+		id := must(s.Outbox(t.Context(), 1))(t)[0].ID
+		if seen[id] {
+			t.Errorf("the id %d was given twice", id)
+		}
+		seen[id] = true
+		clearOutbox(t, s)
+	}
+}

@@ -1,0 +1,188 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// Change is a transition of a link or a site, as Kind says.
+type Change struct {
+	Kind federation.EventKind // LinkTransition or SiteTransition
+	federation.Transition
+}
+
+// GossipResult is what became of a peer's gossip.
+type GossipResult struct {
+	// Stale: a newer heartbeat of the peer is known, so nothing was changed.
+	Stale bool
+	// FirstSeen: the peer was not known before.
+	FirstSeen bool
+	// Transitions are the site and the link that came back.
+	Transitions []Change
+}
+
+// RecordGossip notes a peer's heartbeat that arrived at the time given: its site
+// is online and the link to it healthy. An older heartbeat never overwrites a
+// newer one, by the rule of [federation.Supersedes], also where two replicas
+// record at once. The events of what changed go into the outbox.
+func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g federation.Gossip, at time.Time, t federation.Thresholds) (GossipResult, error) {
+	if g.SiteID == own {
+		return GossipResult{}, fault.New(fault.Conflict, "the gossip of %s is this site's own", own)
+	}
+	row := siteRow{
+		ID: g.SiteID, Name: g.SiteName, Tier: g.Tier, Status: federation.Online, AgentsTotal: g.AgentsTotal, AgentsOnline: g.AgentsOnline,
+		Version: g.SoftwareVersion, LastHeartbeatAt: stamp(at), HeartbeatSentAt: stamp(g.SentAt), FirstSeenAt: stamp(at),
+	}
+	var result GossipResult
+	err := s.write(ctx, "recording the gossip of "+string(g.SiteID), func(ctx context.Context, tx bun.Tx) error {
+		var out []Outgoing
+		prev, err := s.insertSite(ctx, tx, &row)
+		switch {
+		case err != nil:
+			return err
+		case prev == nil:
+			result.FirstSeen = true
+			out = append(out, seen(own, g.SiteID, at))
+		default:
+			silence := at.Sub(prev.LastHeartbeatAt.Time)
+			// Both times to the microsecond, else a replay would be newer than its first by what was cut off.
+			if !federation.Supersedes(prev.HeartbeatSentAt.Time, row.HeartbeatSentAt.Time, silence, t.Degraded) {
+				result.Stale = true
+				return nil
+			}
+			row.FirstSeenAt = prev.FirstSeenAt
+			if err := update(ctx, tx, &row); err != nil {
+				return err
+			}
+			if prev.Status != federation.Online {
+				result.Transitions = append(result.Transitions, siteChange(row.ID, prev.Status, federation.Online, at, 0))
+			}
+		}
+		back, err := s.healLink(ctx, tx, federation.NewLink(own, g.SiteID, at), at)
+		if err != nil {
+			return err
+		}
+		result.Transitions = append(result.Transitions, back...)
+		for _, c := range result.Transitions {
+			out = append(out, c.outgoing(own))
+		}
+		return enqueue(ctx, tx, at, out...)
+	})
+	if err != nil {
+		return GossipResult{}, err
+	}
+	return result, nil
+}
+
+// healLink stores a link over which a heartbeat came, and returns its change
+// where it was not healthy.
+func (s *Store) healLink(ctx context.Context, tx bun.Tx, l federation.Link, at time.Time) ([]Change, error) {
+	row := linkRow{ID: l.ID, SiteA: l.SiteA, SiteB: l.SiteB, Status: l.Status, LastHeartbeatAt: stampOf(l.LastHeartbeatAt)}
+	inserted, err := insert(ctx, tx, &row)
+	if err != nil || inserted {
+		return nil, err
+	}
+	prev := linkRow{ID: l.ID}
+	if err := s.dialect.forUpdate(tx.NewSelect().Model(&prev).WherePK()).Scan(ctx); err != nil {
+		return nil, err
+	}
+	if err := update(ctx, tx, &row); err != nil {
+		return nil, err
+	}
+	if prev.Status == row.Status {
+		return nil, nil
+	}
+	return []Change{linkChange(row.ID, prev.Status, row.Status, at, 0)}, nil
+}
+
+// Age makes worse the status of every site and link, own and peers', that its
+// heartbeat's age at the time given no longer bears. It makes none better. Of
+// several callers at once exactly one gets each change; its event goes into the
+// outbox.
+func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t federation.Thresholds) ([]Change, error) {
+	// What is old enough to be degraded and is not yet at the worst can only get
+	// worse. Asked without a transaction, because mostly there is none; the updates
+	// hold only where what was asked is still so.
+	old := stamp(at.Add(-t.Degraded))
+	var sites []siteRow
+	if err := s.reader.NewSelect().Model(&sites).Where("last_heartbeat_at <= ?", old).Where("status <> ?", federation.Offline).Order("id").Scan(ctx); err != nil {
+		return nil, failed("looking for silent sites", err)
+	}
+	var links []linkRow
+	if err := s.reader.NewSelect().Model(&links).Where("last_heartbeat_at <= ?", old).Where("status <> ?", federation.Down).Order("id").Scan(ctx); err != nil {
+		return nil, failed("looking for silent links", err)
+	}
+
+	// Sites before links, each by id: RecordGossip locks in the same order, so
+	// neither ever waits for the other in a circle.
+	var due []ageing
+	for _, r := range sites {
+		age := at.Sub(r.LastHeartbeatAt.Time)
+		if to := t.Site(age); to != r.Status {
+			due = append(due, ageing{"sites", r.LastHeartbeatAt, siteChange(r.ID, r.Status, to, at, age)})
+		}
+	}
+	for _, r := range links {
+		age := at.Sub(r.LastHeartbeatAt.Time)
+		if to := t.Link(age); to != r.Status {
+			due = append(due, ageing{"links", r.LastHeartbeatAt, linkChange(r.ID, r.Status, to, at, age)})
+		}
+	}
+	if len(due) == 0 {
+		return nil, nil
+	}
+	var changes []Change
+	err := s.write(ctx, "ageing sites and links", func(ctx context.Context, tx bun.Tx) error {
+		var out []Outgoing
+		for _, d := range due {
+			won, err := changed(tx.NewUpdate().Table(d.table).Set("status = ?", d.To).
+				Where("id = ?", d.ID).Where("status = ?", d.From).Where("last_heartbeat_at = ?", d.heard).Exec(ctx))
+			if err != nil {
+				return err
+			}
+			if won {
+				changes = append(changes, d.Change)
+				out = append(out, d.outgoing(own))
+			}
+		}
+		return enqueue(ctx, tx, at, out...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return changes, nil
+}
+
+// ageing is one change that is due, unless a heartbeat newer than heard came.
+type ageing struct {
+	table string
+	heard timestamp
+	Change
+}
+
+func siteChange(id federation.SiteID, from, to federation.SiteStatus, at time.Time, age time.Duration) Change {
+	return Change{federation.SiteTransition, transition(string(id), string(from), string(to), at, age)}
+}
+
+func linkChange(id string, from, to federation.LinkStatus, at time.Time, age time.Duration) Change {
+	return Change{federation.LinkTransition, transition(id, string(from), string(to), at, age)}
+}
+
+func transition(id, from, to string, at time.Time, age time.Duration) federation.Transition {
+	return federation.Transition{ID: id, From: from, To: to, At: stamp(at).Time, HeartbeatAgeSeconds: age.Seconds()}
+}
+
+// outgoing is the event of a change, for the outbox of own.
+func (c Change) outgoing(own federation.SiteID) Outgoing {
+	return EventMessage(own, federation.Event{Kind: c.Kind, At: c.At, Transition: &c.Transition}, c.ID, c.To)
+}
+
+// seen is the event of a peer's first gossip.
+func seen(own, peer federation.SiteID, at time.Time) Outgoing {
+	return EventMessage(own, federation.Event{Kind: federation.SiteSeen, At: stamp(at).Time, SiteID: peer}, string(peer))
+}

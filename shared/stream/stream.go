@@ -1,0 +1,66 @@
+// Package stream holds the JetStream streams of a site: what each captures, for
+// how long, and what happens at its limit. The runtime creates or updates them
+// before a function that needs them starts, as often as it likes.
+package stream
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// Limits bound what a stream keeps; past a limit the oldest go first.
+type Limits struct {
+	MaxAge   time.Duration // 0: no bound
+	MaxBytes int64         // 0: no bound
+}
+
+// Alerts keeps the alerts that site shares until each peer has pulled them. Its
+// dedup window makes a second publish of the same alert, after a crash between
+// publish and mark, a no-op.
+func Alerts(site federation.SiteID, l Limits) jetstream.StreamConfig {
+	c := base(subject.AlertStream(site), "shared alerts of "+string(site)+", pulled by its peers", l)
+	c.Subjects = []string{subject.AllAlerts}
+	c.Duplicates = 10 * time.Minute
+	return c
+}
+
+// Events keeps what happened at site, so that a client that reconnects can go on where it was.
+func Events(site federation.SiteID) jetstream.StreamConfig {
+	c := base(subject.EventStream(site), "events of "+string(site)+", for the console and the API", Limits{MaxAge: 24 * time.Hour, MaxBytes: 256 << 20})
+	c.Subjects = []string{subject.Events(site)}
+	c.Duplicates = 10 * time.Minute
+	return c
+}
+
+// DeadLetters keeps the messages that a function of site could not handle, with the reason.
+func DeadLetters(site federation.SiteID) jetstream.StreamConfig {
+	c := base(subject.DeadLetterStream(site), "messages that functions of "+string(site)+" could not handle", Limits{MaxAge: 30 * 24 * time.Hour, MaxBytes: 256 << 20})
+	c.Subjects = []string{subject.DeadLetters(site)}
+	return c
+}
+
+// Ticks keeps the schedules of site. The server itself sends their ticks: one an
+// interval, however many replicas there are, and one, not a storm, after a pause.
+func Ticks(site federation.SiteID) jetstream.StreamConfig {
+	c := base(subject.TickStream(site), "schedules of "+string(site)+" and the ticks they send", Limits{})
+	c.Subjects = subject.Ticks(site)
+	c.MaxMsgsPerSubject = 1
+	c.AllowMsgSchedules = true
+	c.AllowMsgTTL = true
+	return c
+}
+
+func base(name, description string, l Limits) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name: name, Description: description, MaxAge: l.MaxAge, MaxBytes: l.MaxBytes,
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, AllowDirect: true,
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = -1
+	}
+	return c
+}
