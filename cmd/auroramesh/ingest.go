@@ -158,7 +158,9 @@ func (in *ingestion) files(ctx context.Context, paths []string) error {
 			return err
 		}
 		if err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
+			if p := new(os.PathError); !errors.As(err, &p) { // which names the file already
+				err = fmt.Errorf("%s: %w", path, err)
+			}
 			if failed != nil {
 				in.bar.printf("auroramesh: %v", failed)
 			}

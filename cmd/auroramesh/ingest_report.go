@@ -42,7 +42,7 @@ func (s *summary) refuse(file string, line int, reason error) {
 // report writes the summary.
 func (in *ingestion) report(io *stdio, asJSON bool, base string) error {
 	s := in.summary
-	s.Seconds = time.Since(in.begun).Round(time.Millisecond).Seconds()
+	s.Seconds = float64(time.Since(in.begun).Milliseconds()) / 1000
 	if asJSON {
 		if s.Refusals == nil {
 			s.Refusals = []refusal{}

@@ -130,8 +130,9 @@ func (in *IOCInput) object(kind string, o map[string]any) {
 	hasValue := slices.ContainsFunc(keys, func(k string) bool { return isOneOf(k, valueNames) && o[k] != nil })
 	read := len(o) == 0
 	for _, k := range keys {
+		_, isText := o[k].(string)
 		switch {
-		case hasKind && isOneOf(k, kindNames):
+		case hasKind && isText && isOneOf(k, kindNames):
 			continue
 		case isOneOf(k, valueNames):
 			in.read(kind, o[k])

@@ -256,9 +256,13 @@ func (r *Running) awaitHandlers(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		if r.bus.nc.IsConnected() && r.bus.nc.NumSubscriptions() > 1 || r.inFlight() > 0 {
+		switch {
+		case r.inFlight() > 0:
 			quiet = 0
-		} else {
+		case r.bus.nc.IsConnected() && r.bus.nc.NumSubscriptions() > 1:
+			quiet = 0
+			r.bus.js.CleanupPublisher() // its subscription, for the answers to Store, does not drain
+		default:
 			quiet++
 		}
 		time.Sleep(time.Millisecond)

@@ -123,11 +123,16 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, event 
 		if err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Returning("dedup_hash").Scan(ctx, &hashes); err != nil {
 			return err
 		}
-		var out []Outgoing
 		for _, h := range hashes {
 			stored[first[h]] = true
-			if event != nil {
-				out = append(out, event(as[first[h]]))
+		}
+		if event == nil {
+			return nil
+		}
+		var out []Outgoing // in the order of as
+		for i, isNew := range stored {
+			if isNew {
+				out = append(out, event(as[i]))
 			}
 		}
 		return enqueue(ctx, tx, as[0].CreatedAt, out...)

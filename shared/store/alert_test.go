@@ -108,17 +108,31 @@ func raiseRollsBackAsOne(t *testing.T, f fixture) {
 	}
 	_, err := s.Alert(t.Context(), a.ID)
 	isFault(t, err, fault.NotFound, a.ID)
+
+	b := received(t, "1")
+	if stored, err := s.ReceiveAlerts(t.Context(), []federation.Alert{b}, func(federation.Alert) Outgoing { return Outgoing{} }); err == nil || stored != nil {
+		t.Fatalf("with a broken outbox stored is %v, error %v", stored, err)
+	}
+	_, err = s.Alert(t.Context(), b.ID)
+	isFault(t, err, fault.NotFound, b.ID)
 }
 
 func replaysAndDoublesAreNotStored(t *testing.T, f fixture) {
 	s := f.migrated(t)
-	equal(t, "an empty batch", must(s.ReceiveAlerts(t.Context(), nil, nil))(t), []bool{})
+	receive := func(as ...federation.Alert) []bool {
+		t.Helper()
+		return must(s.ReceiveAlerts(t.Context(), as, func(a federation.Alert) Outgoing {
+			return Outgoing{MsgID: a.Origin.AlertID, AlertID: a.ID}
+		}))(t)
+	}
+	equal(t, "an empty batch", receive(), []bool{})
 	one, two, three := received(t, "1"), received(t, "2"), received(t, "3")
-	equal(t, "doubles in a batch", must(s.ReceiveAlerts(t.Context(), []federation.Alert{one, two, received(t, "1"), one}, nil))(t), []bool{true, true, false, false})
-	equal(t, "replays", must(s.ReceiveAlerts(t.Context(), []federation.Alert{received(t, "2"), three, received(t, "1")}, nil))(t), []bool{false, true, false})
-	equal(t, "replays only", must(s.ReceiveAlerts(t.Context(), []federation.Alert{one, two, three}, nil))(t), []bool{false, false, false})
+	equal(t, "doubles in a batch", receive(one, two, received(t, "1"), one), []bool{true, true, false, false})
+	equal(t, "replays", receive(received(t, "2"), three, received(t, "1")), []bool{false, true, false})
+	equal(t, "replays only", receive(one, two, three), []bool{false, false, false})
 	page := must(s.ListAlerts(t.Context(), ask.AlertFilter{}))(t)
 	equal(t, "rows", page.Total, 3)
+	equal(t, "the new are told of, in their order", messages(t, s), []string{"1", "2", "3"})
 	equal(t, "the first copy", must(s.Alert(t.Context(), one.ID))(t), one)
 }
 

@@ -157,7 +157,7 @@ func firstGossipIsSeen(t *testing.T, f fixture) {
 	})
 	equal(t, "the links", must(s.Links(t.Context()))(t), []federation.Link{federation.NewLink("site-a", "site-b", t0)})
 	equal(t, "events", events(t, s), map[string]federation.Event{
-		fmt.Sprintf("site-seen.site-b.seen.%d", t0.UnixMicro()): {Kind: federation.SiteSeen, At: t0, SiteID: "site-b"},
+		fmt.Sprintf("site-seen.site-b.%d", t0.UnixMicro()): {Kind: federation.SiteSeen, At: t0, SiteID: "site-b"},
 	})
 	equal(t, "the next", record(t, s, gossipOf("site-b", after(12*time.Second)), after(15*time.Second)), GossipResult{})
 }
