@@ -18,6 +18,7 @@ func goodAlert() federation.NewAlert {
 }
 
 func TestTheVocabularyOfAlerts(t *testing.T) {
+	severities, statuses := federation.SeverityForm, federation.AlertStatusForm
 	worstFirst := []federation.Severity{"critical", "high", "medium", "low", "info"}
 	if diff := cmp.Diff(worstFirst, federation.Severities()); diff != "" {
 		t.Error(diff)
@@ -26,16 +27,16 @@ func TestTheVocabularyOfAlerts(t *testing.T) {
 		if !s.Valid() || s.Rank() != 5-i {
 			t.Errorf("%s: valid %t, rank %d", s, s.Valid(), s.Rank())
 		}
-		if !strings.Contains(federation.SeverityForm, string(s)) {
-			t.Errorf("%q does not say %s", federation.SeverityForm, s)
+		if !strings.Contains(severities, string(s)) {
+			t.Errorf("%q does not say %s", severities, s)
 		}
 	}
 	for _, s := range federation.AlertStatuses() {
 		if !s.Valid() {
 			t.Errorf("%s is not valid", s)
 		}
-		if !strings.Contains(federation.AlertStatusForm, string(s)) {
-			t.Errorf("%q does not say %s", federation.AlertStatusForm, s)
+		if !strings.Contains(statuses, string(s)) {
+			t.Errorf("%q does not say %s", statuses, s)
 		}
 	}
 	for _, word := range []string{"", "High", "HIGH", "high ", "severe", "5", "new\n", "open"} {

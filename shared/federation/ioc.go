@@ -287,6 +287,7 @@ func canonical(kind IOCType, v string) (string, bool) {
 		want := map[IOCType]int{MD5: 32, SHA1: 40, SHA256: 64}[kind]
 		return h, len(h) == want && hexPattern.MatchString(h)
 	case Email:
+		v = strings.TrimPrefix(v, "mailto:")
 		local, domain, _ := strings.Cut(v, "@")
 		d, ok := canonical(Domain, domain)
 		return local + "@" + d, ok && emailPattern.MatchString(v)

@@ -81,7 +81,7 @@ func TestASiteIDIsNarrowEnoughForASubjectAStreamAndALink(t *testing.T) {
 }
 
 func TestATierIsPrimaryOrSecondary(t *testing.T) {
-	for tier, want := range map[federation.Tier]bool{"primary": true, "secondary": true, "": false, "Primary": false, "tertiary": false, "primary ": false} {
+	for tier, want := range map[federation.Tier]bool{"primary": true, "secondary": true, "": false, "Primary": false, "tertiary": false, "primary\n": false} {
 		if got := tier.Valid(); got != want {
 			t.Errorf("Tier(%q).Valid() = %t", tier, got)
 		}

@@ -97,9 +97,17 @@ func send(t *testing.T, c net.Conn, text string) {
 	}
 }
 
+// readFor bounds the next reads.
+func readFor(t *testing.T, c net.Conn, d time.Duration) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(d)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func expect(t *testing.T, c net.Conn, want string) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(patience))
+	readFor(t, c, patience)
 	got := make([]byte, len(want))
 	if n, err := io.ReadFull(c, got); err != nil || string(got) != want {
 		t.Fatalf("got %q and %v, want %q", got[:n], err, want)
@@ -108,7 +116,7 @@ func expect(t *testing.T, c net.Conn, want string) {
 
 func expectQuiet(t *testing.T, c net.Conn) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(quiet))
+	readFor(t, c, quiet)
 	n, err := c.Read(make([]byte, 1))
 	if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("something came: %d bytes and %v", n, err)
@@ -117,7 +125,7 @@ func expectQuiet(t *testing.T, c net.Conn) {
 
 func expectEnd(t *testing.T, c net.Conn) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(patience))
+	readFor(t, c, patience)
 	if rest, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("the connection is still open after %q", rest)
 	}
@@ -252,7 +260,7 @@ func TestADelayTakesNothingFromTheThroughput(t *testing.T) {
 	defer sending.Wait()
 	begun := time.Now()
 	got := make([]byte, len(data))
-	server.SetReadDeadline(begun.Add(2 * patience))
+	readFor(t, server, 2*patience)
 	if _, err := io.ReadFull(server, got); err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +314,11 @@ func TestATargetThatIsNotThereEndsTheConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Errorf("closing the proxy: %v", err)
+		}
+	})
 	l := &line{t: t, proxy: p}
 	expectEnd(t, l.dial())
 }
@@ -314,7 +326,6 @@ func TestATargetThatIsNotThereEndsTheConnection(t *testing.T) {
 func TestAnOccupiedAddressIsNamed(t *testing.T) {
 	l := newLine(t)
 	if p, err := linkproxy.Listen(l.proxy.Addr(), "127.0.0.1:1"); err == nil {
-		p.Close()
-		t.Fatal("two proxies listen at one address")
+		t.Fatal("two proxies listen at one address", p.Close())
 	}
 }

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caarlos0/env/v11"
 
@@ -23,7 +26,7 @@ import (
 type Settings struct {
 	Enabled  bool   `env:"FEDERATION_ENABLED" envDefault:"true" allowed:"true or false" help:"Join the mesh. With false the site works alone: no gossip, nothing leaves, nothing is pulled."`
 	SiteID   string `env:"FEDERATION_SITE_ID" envDefault:"site-a" allowed:"1 to 63 of a-z, 0-9 and '-', the first not '-'" help:"The id of this site, unique in the mesh."`
-	SiteName string `env:"FEDERATION_SITE_NAME" allowed:"at most 128 characters" help:"The name that people read. Default: the site id."`
+	SiteName string `env:"FEDERATION_SITE_NAME" allowed:"at most 128 characters, in UTF-8" help:"The name that people read. Default: the site id."`
 	SiteTier string `env:"FEDERATION_SITE_TIER" envDefault:"secondary" allowed:"primary or secondary" help:"Whether this site is the hub of the mesh."`
 
 	HeartbeatSeconds int    `env:"FEDERATION_HEARTBEAT_INTERVAL_SECONDS" envDefault:"15" allowed:"a whole number from 1 to 3600" help:"How often the site gossips its health, in seconds."`
@@ -31,12 +34,12 @@ type Settings struct {
 	DownSeconds      int    `env:"FEDERATION_DOWN_AFTER_SECONDS" envDefault:"120" allowed:"a whole number from 1 to 604800, over the degraded age" help:"The heartbeat age from which a link is down and a site offline, in seconds."`
 	MinSeverity      string `env:"FEDERATION_FEDERATE_MIN_SEVERITY" envDefault:"high" allowed:"critical, high, medium, low or info" help:"The lowest severity of a local alert that is shared with the peers."`
 
-	NATSURL     string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" allowed:"one or more NATS URLs, separated by commas" help:"The NATS server of this site."`
+	NATSURL     string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" allowed:"one or more NATS URLs, separated by commas, e.g. nats://nats:4222" help:"The NATS server of this site."`
 	NATSCreds   string `env:"NATS_CREDS" allowed:"the path of a credentials file" help:"The credentials with which the functions connect. Default: none."`
-	DatabaseURL string `env:"DATABASE_URL" envDefault:"sqlite:data/auroramesh.db" allowed:"sqlite:PATH or postgres://…" help:"The database of this site."`
+	DatabaseURL string `env:"DATABASE_URL" envDefault:"sqlite:data/auroramesh.db" allowed:"sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE" help:"The database of this site."`
 
-	HTTPListen    string `env:"HTTP_LISTEN" envDefault:"127.0.0.1:8000" allowed:"HOST:PORT" help:"Where the gateway serves the API."`
-	MetricsListen string `env:"METRICS_LISTEN" allowed:"HOST:PORT" help:"Where a process serves /metrics and /health/live beside the gateway. Default: nowhere."`
+	HTTPListen    string `env:"HTTP_LISTEN" envDefault:"127.0.0.1:8000" allowed:"HOST:PORT, the port from 0 to 65535" help:"Where the gateway serves the API."`
+	MetricsListen string `env:"METRICS_LISTEN" allowed:"HOST:PORT, the port from 0 to 65535" help:"Where a process serves /metrics and /health/live beside the gateway. Default: nowhere."`
 	LogLevel      string `env:"LOG_LEVEL" envDefault:"info" allowed:"debug, info, warn or error" help:"The least important lines that are logged."`
 	LogFormat     string `env:"LOG_FORMAT" envDefault:"text" allowed:"text or json" help:"How log lines are written."`
 }
@@ -82,20 +85,26 @@ func (s Settings) check(wrong *fault.Fields) {
 	if !federation.SiteID(s.SiteID).Valid() {
 		add("SiteID", s.SiteID)
 	}
-	if len([]rune(s.SiteName)) > federation.MaxSiteName || strings.ContainsRune(s.SiteName, 0) {
+	if len([]rune(s.SiteName)) > federation.MaxSiteName || strings.ContainsRune(s.SiteName, 0) || !utf8.ValidString(s.SiteName) {
 		add("SiteName", s.SiteName)
 	}
 	if !federation.Tier(s.SiteTier).Valid() {
 		add("SiteTier", s.SiteTier)
 	}
-	if s.HeartbeatSeconds < 1 || s.HeartbeatSeconds > 3600 {
-		add("HeartbeatSeconds", strconv.Itoa(s.HeartbeatSeconds))
-	}
-	if s.DegradedSeconds <= s.HeartbeatSeconds || s.DegradedSeconds > 86_400 {
-		add("DegradedSeconds", strconv.Itoa(s.DegradedSeconds))
-	}
-	if s.DownSeconds <= s.DegradedSeconds || s.DownSeconds > 604_800 {
-		add("DownSeconds", strconv.Itoa(s.DownSeconds))
+	// Each is held against the one before it only where that one is sound, so that
+	// one slip is named once.
+	least := 0
+	for _, v := range []struct {
+		field         string
+		seconds, most int
+	}{{"HeartbeatSeconds", s.HeartbeatSeconds, 3600}, {"DegradedSeconds", s.DegradedSeconds, 86_400}, {"DownSeconds", s.DownSeconds, 604_800}} {
+		sound := 1 <= v.seconds && v.seconds <= v.most
+		if !sound || v.seconds <= least {
+			add(v.field, strconv.Itoa(v.seconds))
+		}
+		if sound {
+			least = v.seconds
+		}
 	}
 	if !federation.Severity(s.MinSeverity).Valid() {
 		add("MinSeverity", s.MinSeverity)
@@ -106,12 +115,11 @@ func (s Settings) check(wrong *fault.Fields) {
 	if s.MetricsListen != "" && !validAddress(s.MetricsListen) {
 		add("MetricsListen", s.MetricsListen)
 	}
-	if s.NATSURL == "" {
-		add("NATSURL", s.NATSURL)
+	if !validNATS(s.NATSURL) {
+		add("NATSURL", Redact(s.NATSURL))
 	}
-	if !strings.HasPrefix(s.DatabaseURL, "sqlite:") && !strings.HasPrefix(s.DatabaseURL, "postgres://") && !strings.HasPrefix(s.DatabaseURL, "postgresql://") {
-		// The value may hold a password: it is not repeated.
-		add("DatabaseURL", "")
+	if !validDatabase(s.DatabaseURL) {
+		add("DatabaseURL", Redact(s.DatabaseURL))
 	}
 	var level slog.Level
 	if level.UnmarshalText([]byte(s.LogLevel)) != nil || strings.ContainsAny(s.LogLevel, "+-") {
@@ -129,6 +137,32 @@ func validAddress(addr string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= 0 && n <= 65535
+}
+
+// validNATS reports whether every part of a list is an address at which the NATS client would try.
+func validNATS(list string) bool {
+	for server := range strings.SplitSeq(list, ",") {
+		server = strings.TrimSpace(server)
+		if !strings.Contains(server, "://") {
+			server = "nats://" + server
+		}
+		u, err := url.Parse(server)
+		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return false
+		}
+	}
+	return true
+}
+
+// validDatabase reports whether dsn names a database of a known kind. What else
+// may be wrong with it is told by whoever opens it.
+func validDatabase(dsn string) bool {
+	for _, kind := range []string{"sqlite:", "postgres://", "postgresql://"} {
+		if rest, ok := strings.CutPrefix(dsn, kind); ok {
+			return strings.TrimSpace(rest) != ""
+		}
+	}
+	return false
 }
 
 // Identity is who the site is; version is that of the program.

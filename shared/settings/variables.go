@@ -1,8 +1,8 @@
 package settings
 
 import (
-	"net/url"
 	"reflect"
+	"regexp"
 	"strings"
 )
 
@@ -52,10 +52,47 @@ func Markdown() string {
 	return b.String()
 }
 
-// Redact is a value with the password of a URL in it left out.
+var (
+	// A password may hold an @ that was not escaped, so a login ends at the last one.
+	login       = regexp.MustCompile(`(?s)://([^:@]*)(:.*)?@`)
+	bareLogin   = regexp.MustCompile(`^\S*@`)
+	secretParam = regexp.MustCompile(`(?i)\b(sslpassword|password|passwd|pwd|token|secret)=('[^']*'|[^&\s]*)`)
+)
+
+// Redact is a value with the secrets in it left out: the password of each URL,
+// the token that stands in a NATS URL for user and password, and a password given
+// as a parameter. It looks at the text, since a URL that cannot be parsed may
+// hold a password too; in doubt it leaves out more.
 func Redact(value string) string {
-	if u, err := url.Parse(value); err == nil && u.User != nil {
-		return u.Redacted()
+	var parts []string
+	for part := range strings.SplitSeq(value, ",") {
+		if len(parts) > 0 && !strings.Contains(part, "://") {
+			parts[len(parts)-1] += "," + part // a comma within a URL
+			continue
+		}
+		parts = append(parts, part)
 	}
-	return value
+	for i, part := range parts {
+		parts[i] = redactURL(secretParam.ReplaceAllString(part, "$1=xxxxx"))
+	}
+	return strings.Join(parts, ",")
+}
+
+func redactURL(v string) string {
+	switch {
+	case strings.HasPrefix(v, "sqlite:"): // a path
+		return v
+	case !strings.Contains(v, "://"):
+		return bareLogin.ReplaceAllString(v, "xxxxx@")
+	}
+	return login.ReplaceAllStringFunc(v, func(found string) string {
+		user, _, hasPassword := strings.Cut(strings.TrimPrefix(found, "://"), ":")
+		switch {
+		case hasPassword:
+			return "://" + user + ":xxxxx@"
+		case strings.HasPrefix(v, "postgres"): // a user alone is no secret there
+			return found
+		}
+		return "://xxxxx@"
+	})
 }

@@ -89,12 +89,8 @@ func TestUnopenablePathIsNamed(t *testing.T) {
 }
 
 func TestUnreachablePostgresIsUnavailable(t *testing.T) {
-	s, err := Open(t.Context(), "postgres://u:hunter2@127.0.0.1:1/d?sslmode=disable")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	err = s.Ready(t.Context())
+	s := fixture{"postgres://u:hunter2@127.0.0.1:1/d?sslmode=disable"}.open(t)
+	err := s.Ready(t.Context())
 	isFault(t, err, fault.Unavailable, "the database does not answer")
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error gives away the password: %v", err)

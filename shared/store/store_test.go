@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -217,8 +218,8 @@ func migrateIsSafeAtOnce(t *testing.T, f fixture) {
 		if err != nil {
 			return nil, err
 		}
-		defer s.Close()
-		return s.Migrate(t.Context())
+		applied, err := s.Migrate(t.Context())
+		return applied, errors.Join(err, s.Close())
 	}) {
 		total = append(total, applied...)
 	}

@@ -45,14 +45,14 @@ func Start(t testing.TB) (dsn string) {
 	t.Helper()
 	admin := os.Getenv(EnvDSN)
 	if admin == "" {
-		var err error
-		admin, err = cluster()
+		running, err := cluster()
 		switch {
 		case errors.Is(err, errNone) && !strings.Contains(os.Getenv(EnvRequire), "postgres"):
 			t.Skipf("SKIPPED, NOT TESTED ON POSTGRESQL: %v", err)
 		case err != nil:
 			t.Fatalf("starting PostgreSQL: %v", err)
 		}
+		admin = running.dsn
 	}
 	name := "auroramesh_test_" + strings.ToLower(rand.Text())
 	if err := createDatabase(admin, name); err != nil {
@@ -95,44 +95,53 @@ func execute(dsn, sql string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// cluster starts the server of this test binary, once, and returns the DSN of its superuser.
-var cluster = sync.OnceValues(func() (dsn string, err error) {
+// server is the server of this test binary.
+type server struct {
+	dsn string // of its superuser
+	// life is held open by being here: its end is the end of the server.
+	life *os.File
+}
+
+// cluster starts the server, once.
+var cluster = sync.OnceValues(func() (server, error) {
 	bin, err := binaries()
 	if err != nil {
-		return "", err
+		return server{}, err
 	}
 	dir, err := os.MkdirTemp("", "pg") // short: a socket's path has 107 bytes at most
 	if err != nil {
-		return "", err
+		return server{}, err
 	}
 	process := &syscall.SysProcAttr{Setpgid: true}
 	if os.Geteuid() == 0 { // postgres refuses to run as root
 		uid, gid, err := unprivileged()
 		if err != nil {
-			return "", err
+			return server{}, err
 		}
 		if err := os.Chown(dir, uid, gid); err != nil {
-			return "", err
+			return server{}, err
 		}
 		process.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	data := filepath.Join(dir, "data")
+	//nolint:gosec // the PostgreSQL that this machine has
 	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = dir, process
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
+		return server{}, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
 	}
-	if err := launch(bin, dir, data, process); err != nil {
-		return "", err
+	life, err := launch(bin, dir, data, process)
+	if err != nil {
+		return server{}, err
 	}
-	dsn = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir)
+	dsn := "postgres://postgres@/postgres?host=" + url.QueryEscape(dir)
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if err = execute(dsn, "SELECT 1"); err == nil {
-			return dsn, nil
+			return server{dsn, life}, nil
 		}
 		if time.Now().After(deadline) {
 			log, _ := os.ReadFile(filepath.Join(dir, "log"))
-			return "", fmt.Errorf("the server does not answer: %w; its log: %s", err, log)
+			return server{}, fmt.Errorf("the server does not answer: %w; its log: %s", err, log)
 		}
 	}
 })
@@ -147,23 +156,21 @@ wait $!
 cd /
 rm -rf "$3"`
 
-func launch(bin, dir, data string, process *syscall.SysProcAttr) error {
-	life, hold, err := os.Pipe()
+// launch starts the server under its guard, and returns the other end of the
+// guard's standard input.
+func launch(bin, dir, data string, process *syscall.SysProcAttr) (life *os.File, err error) {
+	input, life, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	server := exec.Command("/bin/sh", "-c", guard, "guard", filepath.Join(bin, "postgres"), data, dir)
-	server.Dir, server.SysProcAttr, server.Stdin = dir, process, life
-	if err := server.Start(); err != nil {
-		return err
+	//nolint:gosec // the PostgreSQL that this machine has
+	guarded := exec.Command("/bin/sh", "-c", guard, "guard", filepath.Join(bin, "postgres"), data, dir)
+	guarded.Dir, guarded.SysProcAttr, guarded.Stdin = dir, process, input
+	if err := guarded.Start(); err != nil {
+		return nil, err
 	}
-	held = hold
-	return life.Close()
+	return life, input.Close()
 }
-
-// held is the other end of the guard's standard input. A variable of the package
-// keeps it from being closed before the process ends.
-var held *os.File
 
 // binaries is the directory of initdb and postgres, the newest where there are several.
 func binaries() (string, error) {
