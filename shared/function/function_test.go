@@ -431,4 +431,3 @@ func TestStreamsAreProvisionedAgainWhenTheyAreLost(t *testing.T) {
 	before := ticks.Load()
 	natstest.Within(t, 20*time.Second, "it ticks again", func() bool { return ticks.Load() > before+1 })
 }
-
