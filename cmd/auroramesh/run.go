@@ -151,8 +151,8 @@ func (configListCmd) Run(io *stdio) error {
 type configMarkdownCmd struct{}
 
 func (configMarkdownCmd) Run(io *stdio) error {
-	fmt.Fprint(io.out, settings.Markdown())
-	return nil
+	_, err := fmt.Fprint(io.out, settings.Markdown())
+	return err
 }
 
 // environ is the process's environment, as variable to value.

@@ -36,7 +36,7 @@ func serve(t *testing.T, h http.HandlerFunc, opts ...apiclient.Option) *apiclien
 func problem(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	io.WriteString(w, body)
+	fmt.Fprint(w, body)
 }
 
 func TestRaiseTellsANewAlertFromADuplicate(t *testing.T) {
@@ -50,7 +50,7 @@ func TestRaiseTellsANewAlertFromADuplicate(t *testing.T) {
 				t.Errorf("%s %s %q", r.Method, r.URL, n.Title)
 			}
 			w.WriteHeader(status)
-			io.WriteString(w, `{"id":"1","title":"a <b>","warnings":[{"field":"iocs[0]","value":"x","allowed":"y"}]}`)
+			fmt.Fprint(w, `{"id":"1","title":"a <b>","warnings":[{"field":"iocs[0]","value":"x","allowed":"y"}]}`)
 		})
 		a, fresh, warnings, err := c.Raise(t.Context(), federation.NewAlert{Title: "a <b>", Severity: federation.High, Source: "t"})
 		if err != nil || a.ID != "1" || fresh != created {
@@ -89,7 +89,7 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
 				got = strings.TrimSpace(r.Method + " " + r.URL.RequestURI() + " " + string(body))
-				io.WriteString(w, "{}")
+				fmt.Fprint(w, "{}")
 			})
 			if err := tc.call(t.Context(), c); err != nil {
 				t.Fatal(err)
@@ -133,7 +133,7 @@ func TestAProblemIsTheFaultThatItWas(t *testing.T) {
 func TestAnAnswerThatNoSiteGaveIsCalledSo(t *testing.T) {
 	for _, h := range []http.HandlerFunc{
 		func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "404 page not found", http.StatusNotFound) },
-		func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>hello</html>") },
+		func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>hello</html>") },
 	} {
 		_, err := serve(t, h).Topology(t.Context())
 		if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "the API of a site") {
@@ -155,7 +155,7 @@ func TestABusySiteIsAskedAgain(t *testing.T) {
 				return
 			}
 			w.WriteHeader(http.StatusCreated)
-			io.WriteString(w, `{"id":"1"}`)
+			fmt.Fprint(w, `{"id":"1"}`)
 		}, apiclient.OnRetry(func(r apiclient.Retry) { retries = append(retries, r.Attempt) }))
 		a, created, _, err := c.Raise(t.Context(), federation.NewAlert{Title: "t"})
 		if err != nil || !created || a.ID != "1" {
@@ -186,7 +186,7 @@ func TestABrokenConnectionIsTriedAgain(t *testing.T) {
 		if calls.Add(1) == 1 {
 			panic(http.ErrAbortHandler)
 		}
-		io.WriteString(w, `{"site_id":"site-a"}`)
+		fmt.Fprint(w, `{"site_id":"site-a"}`)
 	})
 	topology, err := c.Topology(t.Context())
 	if err != nil || topology.SiteID != "site-a" {
@@ -244,13 +244,13 @@ func TestAnAddressThatIsNoneIsRefused(t *testing.T) {
 
 // sse serves the blocks given, one connection after the other, and then keeps the
 // last one open. It records the Last-Event-ID of each.
-func sse(t *testing.T, connections []string, ids chan<- string) http.HandlerFunc {
+func sse(connections []string, ids chan<- string) http.HandlerFunc {
 	var n atomic.Int32
 	return func(w http.ResponseWriter, r *http.Request) {
 		i := int(n.Add(1)) - 1
 		ids <- r.Header.Get("Last-Event-ID")
 		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-		io.WriteString(w, connections[min(i, len(connections)-1)])
+		fmt.Fprint(w, connections[min(i, len(connections)-1)])
 		w.(http.Flusher).Flush()
 		if i >= len(connections)-1 {
 			<-r.Context().Done()
@@ -264,7 +264,7 @@ func event(id, title string) string {
 
 func TestEventsGoOnWhereTheConnectionBroke(t *testing.T) {
 	ids := make(chan string, 10)
-	c := serve(t, sse(t, []string{
+	c := serve(t, sse([]string{
 		"retry: 1\nid: 4\n\n", // where the stream is, without an event
 		": hello\n\n" + event("5", "a") + event("6", "b") + "id: 7\nevent: alert-stored\ndata: {\"ki", // cut within an event
 		"", // a gateway that is just coming up
@@ -297,7 +297,7 @@ func TestASilentEventStreamIsOpenedAgain(t *testing.T) {
 	ids := make(chan string, 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	c := serve(t, sse(t, []string{event("1", "a")}, ids), apiclient.Silence(20*time.Millisecond), apiclient.OnRetry(func(r apiclient.Retry) {
+	c := serve(t, sse([]string{event("1", "a")}, ids), apiclient.Silence(20*time.Millisecond), apiclient.OnRetry(func(r apiclient.Retry) {
 		if !fault.Is(r.Err, fault.Timeout) {
 			t.Errorf("got %v", r.Err)
 		}

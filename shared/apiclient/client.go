@@ -77,7 +77,10 @@ func New(base string, opts ...Option) (*Client, error) {
 		wrong.Add("api-base", base, "the address of a site, such as "+DefaultBase)
 		return nil, wrong.Err("the address of the API is not valid")
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
+	}
 	transport.MaxIdleConnsPerHost = 64 // as many connections as an ingest has workers stay open
 	c := &Client{
 		base: u, http: &http.Client{Transport: transport}, attempts: 3, timeout: 30 * time.Second, silence: time.Minute,

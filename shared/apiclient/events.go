@@ -3,6 +3,7 @@ package apiclient
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -106,7 +107,7 @@ func (s *stream) follow(ctx context.Context) *failure {
 
 // lost is the failure of a connection that gave err, or went silent.
 func (s *stream) lost(ctx context.Context, err error, silent *fault.Error) *failure {
-	if context.Cause(ctx) == error(silent) {
+	if errors.Is(context.Cause(ctx), silent) {
 		return &failure{err: silent, again: true}
 	}
 	return s.client.unreachable(err)

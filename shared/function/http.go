@@ -55,8 +55,7 @@ func (t *httpTrigger) start(r *Running, m *meter) error {
 		<-r.draining
 		// r.base ends when the time for draining is over; then the rest is cut.
 		if err := srv.Shutdown(r.base); err != nil {
-			r.log.Warn("HTTP requests were cut at the end of the drain", "error", err)
-			srv.Close()
+			r.log.Warn("HTTP requests are cut at the end of the drain", "error", errors.Join(err, srv.Close()))
 		}
 	})
 	return nil

@@ -113,7 +113,7 @@ func Map(data []byte, o Options) (alert *federation.NewAlert, skipped string, er
 	case Suricata:
 		skipped, err = suricata(data, d)
 	case Wazuh:
-		skipped, err = wazuh(data, d)
+		err = wazuh(data, d)
 	case OCSF:
 		skipped, err = ocsf(data, d)
 	case Native:

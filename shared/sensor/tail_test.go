@@ -12,7 +12,7 @@ import (
 )
 
 // follow opens path and yields its lines on a channel, which is closed at the end.
-func follow(t *testing.T, ctx context.Context, path string) (<-chan string, *error) {
+func follow(ctx context.Context, t *testing.T, path string) (<-chan string, *error) {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -54,7 +54,7 @@ func add(t *testing.T, path, text string) {
 func TestAGrowingFileIsReadUntilItIsRotatedAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "eve.json")
 	add(t, path, "1\n2")
-	lines, last := follow(t, t.Context(), path)
+	lines, last := follow(t.Context(), t, path)
 	if got := <-lines; got != "1\n" {
 		t.Errorf("got %q", got)
 	}
@@ -78,7 +78,7 @@ func TestAGrowingFileIsReadUntilItIsRotatedAway(t *testing.T) {
 func TestAFileThatIsCutShortEnds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "eve.json")
 	add(t, path, "one\n")
-	lines, last := follow(t, t.Context(), path)
+	lines, last := follow(t.Context(), t, path)
 	<-lines
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestFollowingEndsWithItsContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "eve.json")
 	add(t, path, "one\n")
 	ctx, cancel := context.WithCancel(t.Context())
-	lines, last := follow(t, ctx, path)
+	lines, last := follow(ctx, t, path)
 	<-lines
 	cancel()
 	if got, more := <-lines; more || !errors.Is(*last, context.Canceled) {

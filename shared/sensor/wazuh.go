@@ -125,10 +125,10 @@ var wazuhRules = []rule[wazuhAlert]{
 }
 
 // wazuh maps one line of alerts.json.
-func wazuh(data []byte, d *draft) (skipped string, err error) {
+func wazuh(data []byte, d *draft) error {
 	var w wazuhAlert
 	if err := json.Unmarshal(data, &w); err != nil {
-		return "", unreadable(Wazuh, err)
+		return unreadable(Wazuh, err)
 	}
 	if len(w.Data) > 0 {
 		// A decoder may put anything in here, even a string: then there are no fields to read.
@@ -136,5 +136,5 @@ func wazuh(data []byte, d *draft) (skipped string, err error) {
 			w.data = wazuhData{}
 		}
 	}
-	return "", apply(wazuhRules, &w, d)
+	return apply(wazuhRules, &w, d)
 }

@@ -308,9 +308,21 @@ func (s *Site) Server() *server.Server { return s.server }
 // tells goes to debug.
 type natsLog struct{ log *slog.Logger }
 
-func (l natsLog) Noticef(format string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
-func (l natsLog) Warnf(format string, v ...any)   { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
-func (l natsLog) Errorf(format string, v ...any)  { l.log.Warn("nats: " + fmt.Sprintf(format, v...)) }
-func (l natsLog) Fatalf(format string, v ...any)  { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
-func (l natsLog) Debugf(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
-func (l natsLog) Tracef(format string, v ...any)  { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l natsLog) Noticef(format string, v ...any) {
+	l.log.Debug("the NATS server says", "line", fmt.Sprintf(format, v...))
+}
+func (l natsLog) Warnf(format string, v ...any) {
+	l.log.Debug("the NATS server says", "line", fmt.Sprintf(format, v...))
+}
+func (l natsLog) Errorf(format string, v ...any) {
+	l.log.Warn("the NATS server says", "line", fmt.Sprintf(format, v...))
+}
+func (l natsLog) Fatalf(format string, v ...any) {
+	l.log.Error("the NATS server says", "line", fmt.Sprintf(format, v...))
+}
+func (l natsLog) Debugf(format string, v ...any) {
+	l.log.Debug("the NATS server says", "line", fmt.Sprintf(format, v...))
+}
+func (l natsLog) Tracef(format string, v ...any) {
+	l.log.Debug("the NATS server says", "line", fmt.Sprintf(format, v...))
+}

@@ -83,13 +83,13 @@ func Start(ctx context.Context, c Config) (s *Site, err error) {
 				return s, err
 			}
 			s.cleanup.add("closing the database", func(context.Context) error { return st.Close() })
-			if err = st.Ready(ctx); err != nil {
+			if err := st.Ready(ctx); err != nil {
 				return s, err
 			}
 		}
 	}
 	if c.Settings.MetricsListen != "" {
-		if err = s.serveMetrics(c.Settings.MetricsListen, registry, log); err != nil {
+		if err := s.serveMetrics(c.Settings.MetricsListen, registry, log); err != nil {
 			return s, err
 		}
 	}
