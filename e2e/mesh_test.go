@@ -469,6 +469,65 @@ func TestBadGossipIsRefusedByItsReasonAndGoodGossipStillTaken(t *testing.T) {
 	}
 }
 
+func TestBadSharedAlertsBecomeDeadLettersAndTheirNeighboursPass(t *testing.T) {
+	m := start(t, demo.Options{})
+	m.raise(t, 1, alert("the first", federation.Critical))
+	m.arrives(t, 0, "the first")
+	good, err := json.Marshal(federation.Share(alert("a good one", federation.Critical).Alert("01-good", time.Now()), m.Sites[1].ID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(old, replacement string) string {
+		t.Helper()
+		if !strings.Contains(string(good), old) {
+			t.Fatalf("the good alert has no %s: %s", old, good)
+		}
+		return strings.Replace(string(good), old, replacement, 1)
+	}
+	bad := []string{
+		"", "null", "[]", "{", "\xff\xfe", strings.Repeat("[", 20_000), `"text"`, `{"version":1}`,
+		with(`"version":1`, `"version":2`),
+		with(`"version":1`, `"version":"1"`),
+		with(`"severity":"critical"`, `"severity":"terrible"`),
+		with(`"severity":"critical"`, `"severity":5`),
+		with(`"severity":"critical"`, `"severity":""`),
+		with(`"title":"a good one"`, `"title":""`),
+		with(`"title":"a good one"`, `"title":["a"]`),
+		with(`"title":"a good one"`, `"title":"a\u0000b"`),
+		with(`"title":"a good one"`, `"title":"`+strings.Repeat("x", federation.MaxTitle+1)+`"`),
+		with(`"origin_site":"site-b"`, `"origin_site":"site-c"`),
+		with(`"origin_site":"site-b"`, `"origin_site":"../../etc"`),
+		with(`"origin_site":"site-b"`, `"origin_site":""`),
+		with(`"origin_alert_id":"01-good"`, `"origin_alert_id":""`),
+		with(`"origin_alert_id":"01-good"`, `"origin_alert_id":"`+strings.Repeat("x", federation.MaxAlertID+1)+`"`),
+		with(`"raised_at":"`, `"raised_at":"yesterday`),
+		with(`"raised_at":"2`, `"raised_at":"0`),
+	}
+	bus := natstest.Bus(t, m.Sites[1].Server(), "site-b", "sender")
+	var msgs []function.Message
+	for i, data := range append(bad, string(good)) {
+		msgs = append(msgs, function.Message{Subject: subject.Alert(federation.Critical), ID: fmt.Sprint("wire ", i), Payload: []byte(data)})
+	}
+	if _, err := bus.Store(t.Context(), msgs); err != nil {
+		t.Fatal(err)
+	}
+	m.arrives(t, 0, "a good one")
+	line := fmt.Sprintf(`aurora_function_dead_letters_total{function="alertsink",site="site-a",trigger="alerts"} %d`, len(bad))
+	natstest.Eventually(t, "each bad one is a dead letter", func() bool { return strings.Contains(metrics(t, m.Sites[0].API), line) })
+	if page, err := m.api[0].Alerts(t.Context(), ask.AlertFilter{}); err != nil || page.Total != 2 {
+		t.Errorf("the receiver has %d alerts, %v", page.Total, err)
+	}
+	letters, err := natstest.Bus(t, m.Sites[0].Server(), "site-a", "reader").JetStream().Stream(t.Context(), subject.DeadLetterStream("site-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := letters.CachedInfo().State.Msgs; n != uint64(len(bad)) {
+		t.Errorf("the stream of dead letters has %d", n)
+	}
+	m.raise(t, 1, alert("the last", federation.Critical))
+	m.arrives(t, 0, "the last")
+}
+
 func TestAnOlderHeartbeatNeverOverwritesANewerOne(t *testing.T) {
 	m := start(t, demo.Options{Sites: 1})
 	bus := natstest.Bus(t, m.Sites[0].Server(), "site-x", "peer")
