@@ -137,12 +137,25 @@ func (r *Running) service(i int) (micro.Service, error) {
 	return r.services[i], nil
 }
 
-// provision creates a stream, or brings it up to date. Any replica may do it at any time.
-func (r *Running) provision(ctx context.Context, s jetstream.StreamConfig) error {
+// provision creates a stream, or brings it up to date. Any replica may do it at
+// any time, so where nothing is to be changed nothing is written.
+func (r *Running) provision(ctx context.Context, want jetstream.StreamConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if _, err := r.bus.js.CreateOrUpdateStream(ctx, s); err != nil {
-		return fmt.Errorf("creating the stream %s: %w", s.Name, err)
+	s, err := r.bus.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = r.bus.js.CreateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another replica was first
+			s, err = r.bus.js.Stream(ctx, want.Name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("creating the stream %s: %w", want.Name, err)
+	}
+	if merged, changed := stream.Apply(s.CachedInfo().Config, want); changed {
+		if _, err := r.bus.js.UpdateStream(ctx, merged); err != nil {
+			return fmt.Errorf("updating the stream %s: %w", want.Name, err)
+		}
 	}
 	return nil
 }

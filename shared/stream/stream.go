@@ -4,6 +4,7 @@
 package stream
 
 import (
+	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,4 +64,22 @@ func base(name, description string, l Limits) jetstream.StreamConfig {
 		c.MaxBytes = -1
 	}
 	return c
+}
+
+// Apply is a stream's present configuration with what want says of it, and
+// whether that changes anything. What want leaves open, such as the number of
+// replicas, stays as an operator has set it.
+func Apply(have, want jetstream.StreamConfig) (merged jetstream.StreamConfig, changed bool) {
+	merged = have
+	merged.Description, merged.Subjects = want.Description, want.Subjects
+	merged.MaxAge, merged.MaxBytes = want.MaxAge, want.MaxBytes
+	merged.Storage, merged.Retention, merged.Discard, merged.AllowDirect = want.Storage, want.Retention, want.Discard, want.AllowDirect
+	merged.AllowMsgSchedules, merged.AllowMsgTTL = want.AllowMsgSchedules, want.AllowMsgTTL
+	if want.Duplicates != 0 {
+		merged.Duplicates = want.Duplicates
+	}
+	if want.MaxMsgsPerSubject != 0 {
+		merged.MaxMsgsPerSubject = want.MaxMsgsPerSubject
+	}
+	return merged, !reflect.DeepEqual(merged, have)
 }
