@@ -73,9 +73,10 @@ func (s sink) peers(ctx context.Context) ([]function.Source, error) {
 func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 	own, at, from := s.bus.Site().ID, s.now(), function.SourceOf(ctx).Site
 	rows := make([]federation.Alert, 0, len(shared))
+	echoes := 0
 	for _, a := range shared {
 		if a.OriginSite == own {
-			s.received.WithLabelValues(string(from), "echo").Inc()
+			echoes++
 			continue
 		}
 		if a.OriginSite != from {
@@ -93,6 +94,8 @@ func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 	if err != nil {
 		return fmt.Errorf("storing %d alerts of %s: %w", len(rows), from, err)
 	}
+	// Counted only now: a batch that fails comes again, one by one.
+	s.received.WithLabelValues(string(from), "echo").Add(float64(echoes))
 	if len(rows) == 0 {
 		return nil
 	}
