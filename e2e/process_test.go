@@ -2,33 +2,21 @@ package e2e_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
-	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
-	"github.com/auroramesh/auroramesh/functions"
-	"github.com/auroramesh/auroramesh/shared/apiclient"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/natstest"
-	"github.com/auroramesh/auroramesh/shared/store"
-	"github.com/auroramesh/auroramesh/shared/store/postgrestest"
-	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // binary builds the command once for all tests.
@@ -59,36 +47,37 @@ func TestMain(m *testing.M) {
 // process is the command at work.
 type process struct {
 	*exec.Cmd
-	out *bytes.Buffer
-	mu  *sync.Mutex
+	out *output
 }
 
-type locked struct {
-	b  *bytes.Buffer
-	mu *sync.Mutex
+// output is what a process prints.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
 }
 
-func (l locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
 }
 
 func (p process) text() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.String()
+	p.out.mu.Lock()
+	defer p.out.mu.Unlock()
+	return p.out.b.String()
 }
 
+// run starts the command. It is killed at the end of the test where it still runs.
 func run(t *testing.T, env []string, args ...string) process {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := process{exec.Command(path, args...), new(bytes.Buffer), new(sync.Mutex)}
-	p.Env = append(os.Environ(), env...)
-	p.Stdout, p.Stderr = locked{p.out, p.mu}, locked{p.out, p.mu}
+	p := process{exec.Command(path, args...), new(output)}
+	p.Env = append(append(os.Environ(), "NO_COLOR=1"), env...)
+	p.Stdout, p.Stderr = p.out, p.out
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,245 +99,155 @@ func run(t *testing.T, env []string, args ...string) process {
 	return p
 }
 
-// stop ends a process as a person would, and wants it to end well in time.
+// finish waits for a process and gives its exit code and what it printed.
+func (p process) finish(t *testing.T) (code int, out string) {
+	t.Helper()
+	var exit *exec.ExitError
+	if err := p.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return p.ProcessState.ExitCode(), p.text()
+}
+
+// command runs the command to its end, which must be a good one.
+func command(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out := run(t, nil, args...).finish(t)
+	if code != 0 {
+		t.Fatalf("%v ended with %d: %s", args, code, out)
+	}
+	return out
+}
+
+// stop ends a process as Ctrl-C does, and wants it to end well within 5 s.
 func (p process) stop(t *testing.T) {
 	t.Helper()
+	begun := time.Now()
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- p.Wait() }()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Errorf("it ended with %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("it did not stop within 10s")
+	if code, out := p.finish(t); code != 0 {
+		t.Errorf("it ended with %d: %s", code, out)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("stopping took %v", took)
 	}
 }
 
-func TestTwoReplicasOfEveryFunctionSurviveTheKillOfOne(t *testing.T) {
-	for _, db := range []struct {
-		name string
-		dsn  func(t *testing.T) string
-	}{
-		{"sqlite", func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "site.db") }},
-		{"postgres", func(t *testing.T) string { return postgrestest.Start(t) }},
-	} {
-		t.Run(db.name, func(t *testing.T) { killOneReplica(t, db.dsn(t)) })
-	}
-}
-
-func killOneReplica(t *testing.T, dsn string) {
-	server := natstest.Start(t, "site-r")
-	api := freeAddress(t)
-	env := []string{
-		"FEDERATION_SITE_ID=site-r", "FEDERATION_HEARTBEAT_INTERVAL_SECONDS=1", "FEDERATION_DEGRADED_AFTER_SECONDS=5",
-		"NATS_URL=" + server.ClientURL(), "DATABASE_URL=" + dsn, "HTTP_LISTEN=" + api,
-	}
-	if out, err := run(t, env, "migrate").finish(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	var behind []string // the gateway
-	for _, name := range functions.Names() {
-		if name != "gateway" {
-			behind = append(behind, name)
-		}
-	}
-	victim := run(t, env, append([]string{"run"}, behind...)...)
-	run(t, env, append([]string{"run"}, behind...)...)
-	run(t, env, "run", "gateway")
-
-	// Every heartbeat of the site, with when it came.
-	bus := natstest.Bus(t, server, "site-r", "listener")
-	var mu sync.Mutex
-	var beats []time.Time
-	if _, err := bus.Conn().Subscribe(subject.Health("site-r"), func(*nats.Msg) {
-		mu.Lock()
-		defer mu.Unlock()
-		beats = append(beats, time.Now())
-	}); err != nil {
-		t.Fatal(err)
-	}
-	c, err := apiclient.New("http://"+api, apiclient.Attempts(1)) // a failure must show
-	if err != nil {
-		t.Fatal(err)
-	}
-	natstest.Within(t, 20*time.Second, "the site is well with two replicas of each", func() bool {
-		resp, err := http.Get("http://" + api + "/health")
+// freePorts finds a port that is free together with the one that lies further on.
+func freePorts(t *testing.T, further int) (port int) {
+	t.Helper()
+	natstest.Eventually(t, "two ports are free", func() bool {
+		first, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return false
 		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		return err == nil && strings.Contains(string(body), `"status":"ok","site_id"`) &&
-			strings.Contains(victim.text(), "at work")
-	})
-
-	const clients = 8
-	var taken sync.Map
-	var count, failures atomic.Int64
-	stop := make(chan struct{})
-	var load sync.WaitGroup
-	for i := range clients {
-		load.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				a, _, _, err := c.Raise(context.Background(), alert(fmt.Sprintf("client %d alert %d", i, n), federation.High))
-				if err != nil {
-					failures.Add(1)
-					continue
-				}
-				taken.Store(a.ID, true)
-				count.Add(1)
-			}
-		})
-	}
-	natstest.Eventually(t, "the load runs", func() bool { return count.Load() > 100 })
-	if err := victim.Process.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	at := count.Load()
-	natstest.Within(t, 20*time.Second, "the load goes on without it", func() bool { return count.Load() > at+300 })
-	beatsBefore := func() int { mu.Lock(); defer mu.Unlock(); return len(beats) }()
-	natstest.Within(t, 20*time.Second, "the heart beats on", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(beats) >= beatsBefore+3
-	})
-	close(stop)
-	load.Wait()
-	if n := failures.Load(); n > clients {
-		t.Errorf("%d requests failed: more than were in flight on the replica that was killed", n)
-	}
-
-	st, err := store.Open(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
+		defer first.Close()
+		port = first.Addr().(*net.TCPAddr).Port
+		second, err := net.Listen("tcp", address(port+further))
+		if err != nil {
+			return false
 		}
-	}()
-	taken.Range(func(id, _ any) bool {
-		if _, err := st.Alert(t.Context(), id.(string)); err != nil {
-			t.Errorf("an alert that was taken is lost: %v", err)
-		}
-		return true
+		second.Close()
+		return port < 65_000
 	})
-	// Every alert that was taken is shared, and once.
-	page, err := st.ListAlerts(t.Context(), ask.AlertFilter{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	natstest.Within(t, 20*time.Second, "the stream has each of them once", func() bool {
-		s, err := bus.JetStream().Stream(t.Context(), subject.AlertStream("site-r"))
-		return err == nil && s.CachedInfo().State.Msgs == uint64(page.Total)
-	})
-	if page.Total < int(count.Load()) {
-		t.Errorf("%d were taken, %d are stored", count.Load(), page.Total)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	for i := 2; i < len(beats); i++ { // the first may be answered by a nudge
-		if gap := beats[i].Sub(beats[i-1]); gap < 400*time.Millisecond {
-			t.Errorf("two heartbeats came within %v", gap)
-		}
-	}
+	return port
 }
 
-// finish waits for a process and gives what it printed.
-func (p process) finish() (string, error) {
-	err := p.Wait()
-	return p.text(), err
-}
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-func freeAddress(t *testing.T) string {
+// demoPorts are those of a demo of two sites.
+type demoPorts struct{ api, nats, leaf int }
+
+func freeDemoPorts(t *testing.T) demoPorts {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return demoPorts{freePorts(t, 2), freePorts(t, 1), freePorts(t, 1)}
 }
 
-func TestTheDemoAsAProcess(t *testing.T) {
-	dir := t.TempDir()
-	args := []string{"demo", "--data-dir", dir, "--api-port", "18400", "--nats-port", "14422", "--leaf-port", "17842"}
-	up := func(p process) {
-		natstest.Within(t, 20*time.Second, "the demo is up", func() bool { return strings.Contains(p.text(), "2 sites are up") })
+func (p demoPorts) args(more ...string) []string {
+	return append([]string{"demo", "--api-port", strconv.Itoa(p.api), "--nats-port", strconv.Itoa(p.nats), "--leaf-port", strconv.Itoa(p.leaf)}, more...)
+}
+
+// site is the address of site i's API.
+func (p demoPorts) site(i int) string { return "http://" + address(p.api+2*i) }
+
+// upDemo runs a demo until both sites are up.
+func upDemo(t *testing.T, env, args []string) process {
+	t.Helper()
+	p := run(t, env, args...)
+	natstest.Within(t, 20*time.Second, "the demo is up", func() bool { return strings.Contains(p.text(), "Ctrl-C stops the demo") })
+	return p
+}
+
+func TestTheDemoKeepsItsDataOverARestart(t *testing.T) {
+	ports := freeDemoPorts(t)
+	args := ports.args("--data-dir", t.TempDir())
+	p := upDemo(t, nil, args)
+	var took float64
+	if _, err := fmt.Sscanf(p.text(), "2 sites are up after %f s.", &took); err != nil || took > 3 {
+		t.Errorf("%v: %s", err, p.text())
 	}
-	p := run(t, nil, args...)
-	up(p)
-	b, err := apiclient.New("http://127.0.0.1:18402")
+	raised, _, _, err := client(t, ports.site(1)).Raise(t.Context(), alert("kept over a restart", federation.Critical))
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, _, _, err := b.Raise(t.Context(), alert("kept over a restart", federation.Critical)); err != nil {
-		t.Fatal(err)
-	}
-	out, err := run(t, nil, args...).finish()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(out, `--api-port: "18400" is not allowed: a free port`) {
-		t.Errorf("a second one on the same ports: %v: %s", err, out)
 	}
 	p.stop(t)
 	if !strings.Contains(p.text(), "Stopped.") {
 		t.Errorf("it printed %s", p.text())
 	}
 
-	p = run(t, nil, args...)
-	up(p)
-	a, err := apiclient.New("http://127.0.0.1:18400")
-	if err != nil {
-		t.Fatal(err)
-	}
+	p = upDemo(t, nil, args)
 	natstest.Eventually(t, "the alert is at the peer after the restart", func() bool {
-		page, err := a.Alerts(t.Context(), ask.AlertFilter{Source: "federation:site-b"})
-		return err == nil && page.Total == 1
+		page, err := client(t, ports.site(0)).Alerts(t.Context(), ask.AlertFilter{Source: "federation:site-b"})
+		return err == nil && page.Total == 1 && page.Items[0].Origin.AlertID == raised.ID
 	})
+	again, created, _, err := client(t, ports.site(1)).Raise(t.Context(), alert("kept over a restart", federation.Critical))
+	if err != nil || created || again.ID != raised.ID {
+		t.Errorf("after the restart the same alert is %s, created %v, %v", again.ID, created, err)
+	}
 	p.stop(t)
 }
 
-func TestTheNATSCommandShowsTheFunctionsOfEverySite(t *testing.T) {
-	cli, err := exec.LookPath("nats")
-	if err != nil {
-		if strings.Contains(os.Getenv("AURORAMESH_TEST_REQUIRE"), "nats") {
-			t.Fatal("the nats command is required and not on the PATH")
-		}
-		t.Skip("SKIPPED: the nats command is not on the PATH; go install github.com/nats-io/natscli/nats@v0.5.0")
-	}
-	m := start(t, demo.Options{})
-	nats := func(args ...string) string {
-		t.Helper()
-		out, err := exec.Command(cli, append([]string{"-s", m.Sites[0].NATS, "micro"}, args...)...).CombinedOutput()
+func TestAnOccupiedPortIsNamedWithItsOption(t *testing.T) {
+	for _, c := range []struct {
+		option string
+		port   func(demoPorts) int
+	}{
+		{"--api-port", func(p demoPorts) int { return p.api }},
+		{"--api-port", func(p demoPorts) int { return p.api + 2 }}, // of the second site
+		{"--nats-port", func(p demoPorts) int { return p.nats }},
+		{"--nats-port", func(p demoPorts) int { return p.nats + 1 }},
+		{"--leaf-port", func(p demoPorts) int { return p.leaf }},
+	} {
+		ports := freeDemoPorts(t)
+		taken, err := net.Listen("tcp", address(c.port(ports)))
 		if err != nil {
-			t.Fatalf("nats micro %v: %v: %s", args, err, out)
+			t.Fatal(err)
 		}
-		return string(out)
+		code, out := run(t, nil, ports.args()...).finish(t)
+		want := fmt.Sprintf("%s: %q is not allowed: a free port", c.option, strconv.Itoa(c.port(ports)))
+		if code != 2 || !strings.Contains(out, want) || strings.Count(out, "is not allowed") != 1 {
+			t.Errorf("it ended with %d and does not say only %q: %s", code, want, out)
+		}
+		taken.Close()
 	}
-	list := nats("ls", "--json")
-	for _, name := range functions.Names() {
-		if info := nats("info", name, "--json"); !strings.Contains(info, `"name": "`+name+`"`) || !strings.Contains(info, `aurora.site.`) {
-			t.Errorf("nats micro info %s shows no endpoint of it: %s", name, info)
+}
+
+func TestADemoWithFederationOffIsTwoSitesThatDoNotKnowEachOther(t *testing.T) {
+	ports := freeDemoPorts(t)
+	p := upDemo(t, []string{"FEDERATION_ENABLED=false"}, ports.args())
+	for i := range 2 {
+		c := client(t, ports.site(i))
+		if _, created, _, err := c.Raise(t.Context(), alert("alone", federation.Critical)); err != nil || !created {
+			t.Errorf("site %d: created %v, %v", i, created, err)
 		}
-		if n := strings.Count(list, `"name": "`+name+`"`); n < 2 {
-			t.Errorf("nats micro ls shows %s %d times: there are two sites", name, n)
+		sites, err := c.Sites(t.Context(), ask.Page{})
+		if err != nil || sites.Total != 1 || !sites.Items[0].Local {
+			t.Errorf("site %d knows %+v, %v", i, sites.Items, err)
 		}
-		if stats := nats("stats", name); !strings.Contains(stats, "site-a_"+name) || !strings.Contains(stats, "site-b_"+name) {
-			t.Errorf("nats micro stats %s does not show both sites: %s", name, stats)
+		if status, body := get(t, ports.site(i)+"/health"); status != 200 || !strings.Contains(body, `"status":"ok","site_id"`) {
+			t.Errorf("site %d is not well: %d %s", i, status, body)
 		}
 	}
-	for _, want := range []string{`"site": "site-a"`, `"site": "site-b"`, `"tier": "primary"`, `"tier": "secondary"`, `"version": "0.0.1"`} {
-		if !strings.Contains(list, want) {
-			t.Errorf("nats micro ls does not show %s", want)
-		}
-	}
+	p.stop(t)
 }

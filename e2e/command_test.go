@@ -1,0 +1,161 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/scenario"
+)
+
+// parsed is what a command prints with --json.
+func parsed[T any](t *testing.T, args ...string) (v T) {
+	t.Helper()
+	out := command(t, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		t.Fatalf("%v: %v: %s", args, err, out)
+	}
+	return v
+}
+
+func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
+	m := start(t, demo.Options{})
+	a := "--api-base=" + m.Sites[0].API
+	natstest.Eventually(t, "the sites see each other", func() bool { return m.link(t, 0, "link-site-a-site-b") == federation.Healthy })
+
+	sites := parsed[ask.List[federation.Site]](t, "sites", a)
+	if sites.Total != 2 || sites.Items[0].ID != "site-a" || !sites.Items[0].Local || sites.Items[1].ID != "site-b" || sites.Items[1].Status != federation.Online {
+		t.Errorf("sites: %+v", sites)
+	}
+	for _, want := range []string{"site-a *", "primary", "site-b", "secondary", "online"} {
+		if out := command(t, "sites", a); !strings.Contains(out, want) {
+			t.Errorf("the table of sites does not show %s: %s", want, out)
+		}
+	}
+	top := parsed[federation.Topology](t, "topology", a)
+	if top.SiteID != "site-a" || len(top.Sites) != 2 || len(top.Links) != 1 || top.Links[0].ID != "link-site-a-site-b" || top.Links[0].Status != federation.Healthy {
+		t.Errorf("topology: %+v", top)
+	}
+	if out := command(t, "topology", a); !strings.Contains(out, "link-site-a-site-b") || !strings.Contains(out, "healthy") {
+		t.Errorf("the topology does not show the link: %s", out)
+	}
+
+	follower := run(t, nil, "alerts", "--follow", a)
+	var raised int
+	natstest.Within(t, 20*time.Second, "the follower is told of an alert of the peer", func() bool {
+		raised++ // one that came before the follower listened is not shown
+		m.raise(t, 1, alert(fmt.Sprintf("to be followed %d", raised), federation.Critical))
+		return strings.Contains(follower.text(), "to be followed")
+	})
+	if !strings.Contains(follower.text(), "federation:site-b") {
+		t.Errorf("the follower shows %s", follower.text())
+	}
+	follower.stop(t)
+
+	natstest.Eventually(t, "all of them are listed", func() bool {
+		page := parsed[ask.List[federation.Alert]](t, "alerts", a, "--source=federation:site-b", "--severity=critical", "--limit=200")
+		return page.Total == raised && len(page.Items) == raised && page.Items[0].Source == "federation:site-b" && page.Items[0].Origin != nil
+	})
+	first := parsed[ask.List[federation.Alert]](t, "alerts", a, "--limit=1").Items[0]
+	if out := command(t, "alerts", "set-status", a, first.ID, "triaged"); !strings.Contains(out, "is triaged") {
+		t.Error(out)
+	}
+	if out := command(t, "alerts", "show", a, first.ID); !strings.Contains(out, first.Title) || !strings.Contains(out, "triaged") || !strings.Contains(out, "Site B (site-b)") {
+		t.Errorf("the alert is shown as %s", out)
+	}
+}
+
+func TestEveryScenarioCrosses(t *testing.T) {
+	m := start(t, demo.Options{})
+	b := "--api-base=" + m.Sites[1].API
+	all, crossing := 0, 0
+	for _, s := range scenario.All() {
+		for range 2 { // the second telling is known already
+			out := command(t, "simulate", b, "--seed=7", "--scenario="+s.Name)
+			if !strings.Contains(out, s.Name+" with seed 7 at "+m.Sites[1].API) {
+				t.Errorf("%s ends with %s", s.Name, out)
+			}
+		}
+		all += s.Len()
+		for _, severity := range s.Severities() {
+			if severity.Rank() >= federation.High.Rank() {
+				crossing++
+			}
+		}
+	}
+	if got := m.total(t, 1, ""); got != all {
+		t.Errorf("the site has %d alerts of %d", got, all)
+	}
+	m.sharedIsAtThePeer(t, crossing)
+}
+
+// sharedIsAtThePeer wants exactly n alerts of site-b at site-a.
+func (m mesh) sharedIsAtThePeer(t *testing.T, n int) {
+	t.Helper()
+	natstest.Within(t, 20*time.Second, "the high ones are at the peer", func() bool { return m.total(t, 0, "federation:site-b") >= n })
+	m.published(t, 1, m.raise(t, 1, alert("the last to stay", federation.Info)))
+	m.raise(t, 1, alert("the marker", federation.Critical))
+	m.arrives(t, 0, "the marker")
+	if got := m.total(t, 0, "federation:site-b"); got != n+1 {
+		t.Errorf("the peer has %d, want %d", got, n+1)
+	}
+}
+
+func TestRealAlertsGoInAndTheHighOnesComeOutAtThePeer(t *testing.T) {
+	m := start(t, demo.Options{})
+	args := []string{"ingest", "--api-base=" + m.Sites[1].API, "--format=auto"}
+	held := 0
+	for _, file := range []string{"first-2015", "honeypot-2018"} {
+		path := "../shared/sensor/testdata/suricata/" + file + ".eve.json"
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held += strings.Count(string(data), `"event_type":"alert"`) + strings.Count(string(data), `"event_type": "alert"`)
+		args = append(args, path)
+	}
+	if held != 180 {
+		t.Fatalf("the files hold %d alerts", held)
+	}
+	type summary struct {
+		Read, New, Duplicates, Refused int
+		Skipped                        map[string]int
+	}
+	first := parsed[summary](t, args...)
+	if first.New+first.Duplicates != 180 || first.Refused != 0 || first.New == 0 {
+		t.Errorf("the first run: %+v", first)
+	}
+	again := parsed[summary](t, args...)
+	if again.New != 0 || again.Duplicates != 180 || again.Refused != 0 {
+		t.Errorf("the second run: %+v", again)
+	}
+	if out := command(t, args...); !strings.Contains(out, "new         0\n") || !strings.Contains(out, "duplicates  180\n") {
+		t.Errorf("the third run says %s", out)
+	}
+	at := every(t, m.api[1], "")
+	if len(at) != first.New {
+		t.Errorf("the site has %d alerts, and %d were new", len(at), first.New)
+	}
+	crossing := map[string]string{}
+	for _, a := range at {
+		if a.Severity.Rank() >= federation.High.Rank() {
+			crossing[a.ID] = a.Title
+		}
+	}
+	if len(crossing) == 0 || len(crossing) == len(at) {
+		t.Fatalf("%d of %d are to cross: nothing is proved", len(crossing), len(at))
+	}
+	m.sharedIsAtThePeer(t, len(crossing))
+	for _, a := range every(t, m.api[0], "federation:site-b") {
+		if a.Title != "the marker" && crossing[a.Origin.AlertID] != a.Title {
+			t.Errorf("the peer has %q of %s, and should have %q", a.Title, a.Origin.AlertID, crossing[a.Origin.AlertID])
+		}
+	}
+}
