@@ -18,6 +18,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions/gateway"
 	"github.com/auroramesh/auroramesh/functions/healthsink"
 	"github.com/auroramesh/auroramesh/functions/heartbeat"
+	"github.com/auroramesh/auroramesh/functions/linkprobe"
 	"github.com/auroramesh/auroramesh/functions/peeradmit"
 	"github.com/auroramesh/auroramesh/functions/staleness"
 	"github.com/auroramesh/auroramesh/functions/topologyquery"
@@ -78,11 +79,14 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		{Name: "staleness", New: func(e Env, b *function.Bus) function.Function {
 			return staleness.New(e.Settings.Heartbeat(), e.Settings.Thresholds(), e.Store, b, e.Log, e.Now)
 		}},
+		{Name: "linkprobe", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
+			return linkprobe.New(e.Settings.Thresholds(), e.Store, b, e.Registerer, e.Log, e.Now)
+		}},
 		{Name: "healthsink", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
 			return healthsink.New(e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
 		{Name: "heartbeat", New: func(e Env, b *function.Bus) function.Function {
-			return heartbeat.New(e.Settings.Heartbeat(), e.Settings.Enabled, e.Store, b, e.Now)
+			return heartbeat.New(e.Settings.Heartbeat(), e.Settings.Enabled, e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
 		{Name: "gateway", Stateless: true, New: func(e Env, b *function.Bus) function.Function {
 			return gateway.New(b.Site(), e.Settings.HTTPListen, expected(e.Settings), b, e.Registry, e.Log, e.Now)

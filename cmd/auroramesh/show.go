@@ -106,15 +106,46 @@ func (c *topologyCmd) Run(ctx context.Context, io *stdio) error {
 		return err
 	}
 	fmt.Fprintln(io.out)
-	t := newTable(io.out, "LINK", "STATUS", "HEARTBEAT AGE")
+	t := newTable(io.out, "LINK", "STATUS", "CAUSE", "ROUND TRIP", "LOSS", "HEARTBEAT AGE", "PEER SEES")
 	for _, l := range topology.Links {
 		age := "never"
 		if l.HeartbeatAgeSeconds != nil {
 			age = strconv.FormatFloat(*l.HeartbeatAgeSeconds, 'f', 1, 64) + " s"
 		}
-		t.row(plain(l.ID), plain(string(l.Status)), age)
+		trip, loss := latency(l.Latency)
+		t.row(plain(l.ID), plain(string(l.Status)), dash(string(l.Cause)), trip, loss, age, peerSees(l.PeerView))
 	}
 	return t.write(io.out)
+}
+
+// latency is the median round trip and the loss of a link, for a table.
+func latency(l *federation.Latency) (trip, loss string) {
+	if l == nil {
+		return "-", "-"
+	}
+	trip = "-"
+	if l.MedianMs != nil {
+		trip = strconv.FormatFloat(*l.MedianMs, 'f', 1, 64) + " ms"
+	}
+	return trip, strconv.FormatFloat(100*l.Loss, 'f', 0, 64) + " %"
+}
+
+// peerSees is what the other end says of a link.
+func peerSees(v *federation.LinkView) string {
+	if v == nil {
+		return "-"
+	}
+	if v.Cause == "" {
+		return plain(string(v.Status))
+	}
+	return plain(string(v.Status) + " (" + string(v.Cause) + ")")
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return plain(s)
 }
 
 type alertsCmd struct {

@@ -213,7 +213,11 @@ func (g *gateway) peerHealth(ctx context.Context) part {
 	var wrong []string
 	for _, l := range topology.Links {
 		if l.Status != federation.Healthy {
-			wrong = append(wrong, "the link to "+string(l.Peer(g.site.ID))+" is "+string(l.Status))
+			why := ""
+			if l.Cause != "" {
+				why = " (" + string(l.Cause) + ")"
+			}
+			wrong = append(wrong, "the link to "+string(l.Peer(g.site.ID))+" is "+string(l.Status)+why)
 		}
 	}
 	if len(wrong) > 0 {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -118,6 +119,7 @@ func alertFields() map[string]property {
 
 // fieldDocs is what the document says of every field, by schema.
 func fieldDocs() map[string]map[string]property {
+	linkStatuses := among([]federation.LinkStatus{federation.Healthy, federation.LinkDegraded, federation.Down})
 	siteID := says("The id of the site", pattern(siteIDForm))
 	total := says("How many there are in all")
 	page := func(items string) map[string]property {
@@ -167,8 +169,21 @@ func fieldDocs() map[string]map[string]property {
 		},
 		"Link": {
 			"id": says("link-<site_a>-<site_b>"), "site_a": says("The end that sorts first", pattern(siteIDForm)), "site_b": says("The other end", pattern(siteIDForm)),
-			"status":            says("How good the link is, judged by the age of its newest heartbeat", among([]federation.LinkStatus{federation.Healthy, federation.LinkDegraded, federation.Down})),
+			"status":            says("How good the link is, judged by its newest heartbeat and its echoes", linkStatuses),
 			"last_heartbeat_at": says("When the newest heartbeat came over it; null where none has"), "heartbeat_age_seconds": says("The age of that heartbeat; it is no latency"),
+			"cause": says("Why the link is not healthy; only where it is not", among(federation.Causes())), "latency": says("What this site's echoes to the peer say; only once one was sent"),
+			"peer_view": says("The link as the peer last gossiped that it sees it: a failure of one direction shows as two views that differ"),
+		},
+		"LinkView": {
+			"peer": says("The site at the other end, seen from the one whose view it is", pattern(siteIDForm)), "status": says("How good the link is in this view", linkStatuses),
+			"cause": says("Why it is not healthy; only where it is not", among(federation.Causes())), "latency": says("What this view's echoes say"),
+			"at": says("When this view was taken, by the clock of the site whose view it is"),
+		},
+		"Latency": {
+			"last_ms": says("The round trip of the newest echo in milliseconds; null where it was lost"), "median_ms": says("The median round trip; null where every echo was lost"),
+			"p99_ms": says("The round trip that 99 of 100 echoes do not exceed"), "jitter_ms": says("The mean difference between one round trip and the next"),
+			"clock_offset_ms": says("How far the peer's clock is ahead, give or take half a round trip"), "loss": says("The share of the echoes that were lost", bounds(0, 1)),
+			"echoes": says("How many echoes the figures are over, at most " + strconv.Itoa(federation.EchoWindow)), "measured_at": says("When the newest of them was sent"),
 		},
 		"Topology":  {"site_id": says("The site that answers", pattern(siteIDForm)), "generated_at": says("When the answer was made"), "sites": says("Every site that is known, this one included"), "links": says("Every link of this site")},
 		"ListAlert": page("The alerts of this page, newest first"), "ListSite": page("The sites of this page"),
@@ -178,7 +193,7 @@ func fieldDocs() map[string]map[string]property {
 		},
 		"Transition": {
 			"id": says("The link or site that changed"), "from": says("Its status before"), "to": says("Its status after"), "at": says("When it changed"),
-			"heartbeat_age_seconds": says("The age of its newest heartbeat at that moment"),
+			"heartbeat_age_seconds": says("The age of its newest heartbeat at that moment"), "cause": says("Why the link is not healthy any more; only in events of links that are not", among(federation.Causes())),
 		},
 		"Health": {
 			"status": says("The worst that its parts come to", among(healthStatuses)), "site_id": siteID, "version": says("The version of the software"),

@@ -6,6 +6,7 @@ package heartbeat
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/ask"
@@ -17,8 +18,8 @@ import (
 
 // New is the function for one site. gossips is false where federation is off: the
 // own row is kept fresh, and nothing leaves.
-func New(interval time.Duration, gossips bool, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
-	h := heartbeat{interval, gossips, st, bus, now}
+func New(interval time.Duration, gossips bool, t federation.Thresholds, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	h := heartbeat{interval, gossips, t, st, bus, now}
 	return function.Function{
 		Name:        "heartbeat",
 		Description: "Publishes the gossip of this site once every interval and keeps its own row fresh.",
@@ -32,11 +33,12 @@ func New(interval time.Duration, gossips bool, st *store.Store, bus *function.Bu
 }
 
 type heartbeat struct {
-	interval time.Duration
-	gossips  bool
-	store    *store.Store
-	bus      *function.Bus
-	now      func() time.Time
+	interval   time.Duration
+	gossips    bool
+	thresholds federation.Thresholds
+	store      *store.Store
+	bus        *function.Bus
+	now        func() time.Time
 }
 
 func (h heartbeat) beat(ctx context.Context) error {
@@ -48,11 +50,29 @@ func (h heartbeat) beat(ctx context.Context) error {
 	if !h.gossips {
 		return nil
 	}
+	links, err := h.views(ctx)
+	if err != nil {
+		return err
+	}
 	return h.bus.Publish(ctx, subject.Health(me.ID), federation.Gossip{
 		Version: federation.GossipVersion, SiteID: me.ID, SiteName: me.Name, Tier: me.Tier, SoftwareVersion: me.Version,
 		SentAt: h.now().UTC(), IntervalSeconds: int(h.interval / time.Second),
-		AgentsTotal: site.AgentsTotal, AgentsOnline: site.AgentsOnline,
+		AgentsTotal: site.AgentsTotal, AgentsOnline: site.AgentsOnline, Links: links,
 	})
+}
+
+// views are the links as this site sees them now, for its peers.
+func (h heartbeat) views(ctx context.Context) ([]federation.LinkView, error) {
+	links, err := h.store.Links(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the links: %w", err)
+	}
+	now := h.now().UTC()
+	views := make([]federation.LinkView, min(len(links), federation.MaxGossipLinks))
+	for i := range views {
+		views[i] = links[i].At(now, h.thresholds).View(h.bus.Site().ID, now)
+	}
+	return views, nil
 }
 
 func (h heartbeat) setAgents(ctx context.Context, a federation.Agents) (federation.Site, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // The endpoints.
@@ -14,6 +15,7 @@ var (
 	Topology  = function.Endpoint[None, federation.Topology]{Function: "topologyquery", Name: "topology", Doc: "the mesh as this site sees it: sites and links"}
 	Sites     = function.Endpoint[Page, List[federation.Site]]{Function: "topologyquery", Name: "sites", Doc: "a page of the sites that this site knows"}
 	SetAgents = function.Endpoint[federation.Agents, federation.Site]{Function: "heartbeat", Name: "agents", Doc: "set the agent counts that the heartbeat carries"}
+	Echo      = function.Endpoint[None, federation.EchoReply]{Function: "linkprobe", Name: "echo", Doc: "answer at once, with the clock of this site", Subject: subject.Echo}
 
 	RaiseAlert  = function.Endpoint[federation.NewAlert, Raised]{Function: "alertintake", Name: "raise", Doc: "store a new alert, or find the one it duplicates"}
 	ListAlerts  = function.Endpoint[AlertFilter, List[federation.Alert]]{Function: "alertquery", Name: "list", Doc: "a page of alerts, newest first"}

@@ -39,4 +39,6 @@ type Transition struct {
 	At   time.Time `json:"at"`
 	// HeartbeatAgeSeconds is the age of the newest heartbeat at that moment.
 	HeartbeatAgeSeconds float64 `json:"heartbeat_age_seconds"`
+	// Cause says why a link is not healthy any more.
+	Cause Cause `json:"cause,omitempty"`
 }

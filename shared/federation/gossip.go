@@ -22,7 +22,12 @@ type Gossip struct {
 	IntervalSeconds int       `json:"interval_seconds"`
 	AgentsTotal     int       `json:"agents_total"`
 	AgentsOnline    int       `json:"agents_online"`
+	// Links are the site's links as it sees them, one for each peer that it knows.
+	Links []LinkView `json:"links,omitempty"`
 }
+
+// MaxGossipLinks is how many links one gossip may tell of.
+const MaxGossipLinks = 2000
 
 // Validate refuses a payload of another version (Unsupported) and one whose fields break the vocabulary (Invalid).
 func (g Gossip) Validate() error {
@@ -47,7 +52,31 @@ func (g Gossip) Validate() error {
 	if (Agents{Total: g.AgentsTotal, Online: g.AgentsOnline}).Validate() != nil {
 		wrong.Add("agents_total, agents_online", itoa(g.AgentsTotal)+", "+itoa(g.AgentsOnline), "0 <= online <= total <= 100000000")
 	}
+	if len(g.Links) > MaxGossipLinks {
+		wrong.Add("links", itoa(len(g.Links))+" entries", "at most "+itoa(MaxGossipLinks)+" entries")
+	}
+	for i, l := range first(g.Links, MaxGossipLinks) {
+		l.check(&wrong, "links["+itoa(i)+"].")
+	}
 	return wrong.Err("the gossip is not valid")
+}
+
+func (l LinkView) check(wrong *fault.Fields, prefix string) {
+	if !l.Peer.Valid() {
+		wrong.Add(prefix+"peer", string(l.Peer), SiteIDForm)
+	}
+	if l.Status != Healthy && l.Status != LinkDegraded && l.Status != Down {
+		wrong.Add(prefix+"status", string(l.Status), "healthy, degraded or down")
+	}
+	if l.Cause != "" && !l.Cause.Valid() {
+		wrong.Add(prefix+"cause", string(l.Cause), "transport_disconnected, echo_lost, heartbeat_late or clock_skew")
+	}
+	if !validTime(l.At) {
+		wrong.Add(prefix+"at", l.At.String(), timeForm)
+	}
+	if l.Latency != nil && !validTime(l.Latency.MeasuredAt) {
+		wrong.Add(prefix+"latency.measured_at", l.Latency.MeasuredAt.String(), timeForm)
+	}
 }
 
 // MaxSiteName is the longest site name, in characters.

@@ -46,12 +46,21 @@ type Link struct {
 	SiteA  SiteID     `json:"site_a"`
 	SiteB  SiteID     `json:"site_b"`
 	Status LinkStatus `json:"status"`
+	// Cause says why the link is not healthy; empty where it is.
+	Cause Cause `json:"cause,omitempty"`
 	// LastHeartbeatAt is when the newest heartbeat came over this link, on the
 	// clock of the site that answers.
 	LastHeartbeatAt *time.Time `json:"last_heartbeat_at"`
 	// HeartbeatAgeSeconds is the age of that heartbeat when the answer was made.
 	// It is not a latency.
 	HeartbeatAgeSeconds *float64 `json:"heartbeat_age_seconds"`
+	// Latency is what this site's echoes to the peer say; nil where none has been sent.
+	Latency *Latency `json:"latency,omitempty"`
+	// PeerView is the link as the peer last gossiped that it sees it. A failure of
+	// one direction shows as two views that differ.
+	PeerView *LinkView `json:"peer_view,omitempty"`
+	// Probe is what Latency is made of.
+	Probe Probe `json:"-"`
 }
 
 // Peer is the other end of the link, seen from local.
@@ -106,17 +115,20 @@ type Topology struct {
 	Links       []Link    `json:"links"`
 }
 
-// At is the link as it is at a moment: with the age of its heartbeat, and with
-// the worse of its stored status and the one that this age gives.
+// At is the link as it is at a moment: with the age of its heartbeat, the figures
+// of its echoes, and the worse of its stored status and the one that these give.
 func (l Link) At(now time.Time, t Thresholds) Link {
+	l.Latency = l.Probe.Latency()
 	if l.LastHeartbeatAt == nil {
-		l.Status = Down
+		l.Status, l.Cause = Down, HeartbeatLate
 		return l
 	}
 	age := max(now.Sub(*l.LastHeartbeatAt), 0)
 	seconds := age.Seconds()
 	l.HeartbeatAgeSeconds = &seconds
-	l.Status = l.Status.Worse(t.Link(age))
+	if status, cause := t.Judge(age, l.Probe, now); status.rank() >= l.Status.rank() {
+		l.Status, l.Cause = status, cause
+	}
 	return l
 }
 

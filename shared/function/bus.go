@@ -104,6 +104,17 @@ func (b *Bus) Publish(_ context.Context, subj string, v any) error {
 	return nil
 }
 
+// Reaches reports whether the NATS server of a peer can be reached across the
+// leafnode, whether or not functions run at the peer. The error is for a question
+// that found no end in time: then nobody knows.
+func (b *Bus) Reaches(ctx context.Context, peer federation.SiteID) (bool, error) {
+	_, err := b.nc.RequestWithContext(ctx, subject.AlertConsumerInfo(peer, b.site.ID), nil)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Nudge tells the replicas of a function of the own site that there is work. It
 // may be lost; the function also looks by itself.
 func (b *Bus) Nudge(function string) error {

@@ -22,6 +22,16 @@ type Endpoint[Req, Res any] struct {
 	Function string // the function that answers, e.g. "alertquery"
 	Name     string // the endpoint within it, e.g. "get"
 	Doc      string // one sentence for `nats micro info`
+	// Subject, where set, is where the endpoint is asked at a site, in place of the
+	// function's own subject: for questions that sites ask each other.
+	Subject func(federation.SiteID) string
+}
+
+func (e Endpoint[Req, Res]) at(site federation.SiteID) string {
+	if e.Subject != nil {
+		return e.Subject(site)
+	}
+	return subject.Function(site, e.Function, e.Name)
 }
 
 // DefaultAskTimeout bounds an [Ask] whose context has no deadline.
@@ -41,7 +51,7 @@ func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e En
 		ctx, cancel = context.WithTimeout(ctx, DefaultAskTimeout)
 		defer cancel()
 	}
-	msg := &nats.Msg{Subject: subject.Function(site, e.Function, e.Name), Data: data, Header: nats.Header{}}
+	msg := &nats.Msg{Subject: e.at(site), Data: data, Header: nats.Header{}}
 	if id := RequestID(ctx); id != "" {
 		msg.Header.Set(HeaderRequestID, id)
 	}

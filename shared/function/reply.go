@@ -33,7 +33,7 @@ type replyTrigger[Req, Res any] struct {
 }
 
 func (t *replyTrigger[Req, Res]) describe(r *Running) (name, kind, detail string) {
-	return t.name, "reply", subject.Function(r.bus.site.ID, r.fn.Name, t.endpoint.Name)
+	return t.name, "reply", t.endpoint.at(r.bus.site.ID)
 }
 
 func (t *replyTrigger[Req, Res]) start(r *Running, m *meter) error {

@@ -27,7 +27,7 @@ type GossipResult struct {
 }
 
 // RecordGossip notes a peer's heartbeat that arrived at the time given: its site
-// is online and the link to it healthy. An older heartbeat never overwrites a
+// is online, and the link to it healthy unless its echoes say otherwise. An older heartbeat never overwrites a
 // newer one, by the rule of [federation.Supersedes], also where two replicas
 // record at once. The events of what changed go into the outbox.
 func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g federation.Gossip, at time.Time, t federation.Thresholds) (GossipResult, error) {
@@ -63,11 +63,19 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 				result.Transitions = append(result.Transitions, siteChange(row.ID, prev.Status, federation.Online, at, 0))
 			}
 		}
-		back, err := s.healLink(ctx, tx, federation.NewLink(own, g.SiteID, at), at)
+		link := federation.NewLink(own, g.SiteID, at)
+		for _, view := range g.Links {
+			if view.Peer == own {
+				link.PeerView = &view
+			}
+		}
+		change, changed, err := s.hearLink(ctx, tx, link, at, t)
 		if err != nil {
 			return err
 		}
-		result.Transitions = append(result.Transitions, back...)
+		if changed {
+			result.Transitions = append(result.Transitions, change)
+		}
 		for _, c := range result.Transitions {
 			out = append(out, c.outgoing(own))
 		}
@@ -79,25 +87,23 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 	return result, nil
 }
 
-// healLink stores a link over which a heartbeat came, and returns its change
-// where it was not healthy.
-func (s *Store) healLink(ctx context.Context, tx bun.Tx, l federation.Link, at time.Time) ([]Change, error) {
+// hearLink stores a link over which a heartbeat came, and judges it anew.
+func (s *Store) hearLink(ctx context.Context, tx bun.Tx, l federation.Link, at time.Time, t federation.Thresholds) (c Change, changed bool, err error) {
 	row := linkRow{ID: l.ID, SiteA: l.SiteA, SiteB: l.SiteB, Status: l.Status, LastHeartbeatAt: stampOf(l.LastHeartbeatAt)}
+	if l.PeerView != nil {
+		row.PeerView.V = *l.PeerView
+	}
 	inserted, err := insert(ctx, tx, &row)
 	if err != nil || inserted {
-		return nil, err
+		return c, false, err
 	}
-	prev := linkRow{ID: l.ID}
-	if err := s.dialect.forUpdate(tx.NewSelect().Model(&prev).WherePK()).Scan(ctx); err != nil {
-		return nil, err
+	now := linkRow{ID: l.ID}
+	if err := s.dialect.forUpdate(tx.NewSelect().Model(&now).WherePK()).Scan(ctx); err != nil {
+		return c, false, err
 	}
-	if err := update(ctx, tx, &row); err != nil {
-		return nil, err
-	}
-	if prev.Status == row.Status {
-		return nil, nil
-	}
-	return []Change{linkChange(row.ID, prev.Status, row.Status, at, 0)}, nil
+	now.LastHeartbeatAt, now.PeerView = row.LastHeartbeatAt, row.PeerView
+	c, changed = now.judge(at, t)
+	return c, changed, update(ctx, tx, &now)
 }
 
 // Age makes worse the status of every site and link, own and peers', that its
@@ -128,9 +134,8 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 		}
 	}
 	for _, r := range links {
-		age := at.Sub(r.LastHeartbeatAt.Time)
-		if to := t.Link(age); to != r.Status {
-			due = append(due, ageing{"links", r.LastHeartbeatAt, linkChange(r.ID, r.Status, to, at, age)})
+		if c, worse := r.judge(at, t); worse && r.Status.Worse(federation.LinkStatus(c.From)) == r.Status {
+			due = append(due, ageing{"links", r.LastHeartbeatAt, c})
 		}
 	}
 	if len(due) == 0 {
@@ -140,8 +145,11 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 	err := s.write(ctx, "ageing sites and links", func(ctx context.Context, tx bun.Tx) error {
 		var out []Outgoing
 		for _, d := range due {
-			won, err := changed(tx.NewUpdate().Table(d.table).Set("status = ?", d.To).
-				Where("id = ?", d.ID).Where("status = ?", d.From).Where("last_heartbeat_at = ?", d.heard).Exec(ctx))
+			q := tx.NewUpdate().Table(d.table).Set("status = ?", d.To)
+			if d.Kind == federation.LinkTransition {
+				q = q.Set("cause = ?", d.Cause)
+			}
+			won, err := changed(q.Where("id = ?", d.ID).Where("status = ?", d.From).Where("last_heartbeat_at = ?", d.heard).Exec(ctx))
 			if err != nil {
 				return err
 			}
@@ -169,8 +177,10 @@ func siteChange(id federation.SiteID, from, to federation.SiteStatus, at time.Ti
 	return Change{federation.SiteTransition, transition(string(id), string(from), string(to), at, age)}
 }
 
-func linkChange(id string, from, to federation.LinkStatus, at time.Time, age time.Duration) Change {
-	return Change{federation.LinkTransition, transition(id, string(from), string(to), at, age)}
+func linkChange(id string, from, to federation.LinkStatus, cause federation.Cause, at time.Time, age time.Duration) Change {
+	t := transition(id, string(from), string(to), at, age)
+	t.Cause = cause
+	return Change{federation.LinkTransition, t}
 }
 
 func transition(id, from, to string, at time.Time, age time.Duration) federation.Transition {

@@ -59,7 +59,11 @@ func events(t *testing.T, s *Store) map[string]federation.Event {
 func pointer[T any](v T) *T { return &v }
 
 func change(kind federation.EventKind, id, from, to string, at time.Time, age float64) Change {
-	return Change{kind, federation.Transition{ID: id, From: from, To: to, At: at, HeartbeatAgeSeconds: age}}
+	c := Change{kind, federation.Transition{ID: id, From: from, To: to, At: at, HeartbeatAgeSeconds: age}}
+	if kind == federation.LinkTransition && to != string(federation.Healthy) {
+		c.Cause = federation.HeartbeatLate
+	}
+	return c
 }
 
 func ownSiteKeepsAgents(t *testing.T, f fixture) {

@@ -39,6 +39,20 @@ type linkRow struct {
 	SiteB           federation.SiteID     `bun:"site_b"`
 	Status          federation.LinkStatus `bun:"status"`
 	LastHeartbeatAt timestamp             `bun:"last_heartbeat_at"`
+	Cause           federation.Cause      `bun:"cause"`
+
+	Probe    document[federation.Probe]    `bun:"probe"`
+	PeerView document[federation.LinkView] `bun:"peer_view"` // the zero value: the peer has told nothing
+}
+
+func (r linkRow) link() federation.Link {
+	l := federation.Link{
+		ID: r.ID, SiteA: r.SiteA, SiteB: r.SiteB, Status: r.Status, Cause: r.Cause, LastHeartbeatAt: r.LastHeartbeatAt.pointer(), Probe: r.Probe.V,
+	}
+	if r.PeerView.V.Peer != "" {
+		l.PeerView = &r.PeerView.V
+	}
+	return l
 }
 
 // UpsertOwnSite notes the site's own heartbeat at the time given: its row is
@@ -124,7 +138,7 @@ func (s *Store) Links(ctx context.Context) ([]federation.Link, error) {
 	}
 	links := make([]federation.Link, len(rows))
 	for i, r := range rows {
-		links[i] = federation.Link{ID: r.ID, SiteA: r.SiteA, SiteB: r.SiteB, Status: r.Status, LastHeartbeatAt: r.LastHeartbeatAt.pointer()}
+		links[i] = r.link()
 	}
 	return links, nil
 }

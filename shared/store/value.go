@@ -59,6 +59,31 @@ func (t *timestamp) Scan(src any) error {
 	return nil
 }
 
+// document is a value as both databases keep it: a JSON object. The zero value is
+// the empty object.
+type document[T any] struct{ V T }
+
+// AppendQuery implements [schema.QueryAppender]; see [list.AppendQuery].
+func (d document[T]) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
+	data, err := json.Marshal(d.V)
+	if err != nil {
+		return nil, err
+	}
+	return gen.Dialect().AppendString(b, string(data)), nil
+}
+
+// Scan implements [database/sql.Scanner].
+func (d *document[T]) Scan(src any) error {
+	*d = document[T]{}
+	switch src := src.(type) {
+	case []byte:
+		return json.Unmarshal(src, &d.V)
+	case string:
+		return json.Unmarshal([]byte(src), &d.V)
+	}
+	return fmt.Errorf("a document cannot be read from %T", src)
+}
+
 // list is a list as both databases keep it: a JSON array, never null.
 type list[T any] []T
 

@@ -1,8 +1,9 @@
 // Package subject holds every subject, stream and consumer name of the mesh.
 //
-// Two families cross between sites and are part of the contract:
+// Three families cross between sites and are part of the contract:
 //
 //	aurora.federation.health.<site_id>        gossip of a site
+//	aurora.federation.echo.<site_id>          a round trip to a site, for latency
 //	aurora.alerts.federation.<severity>       shared alerts, captured by the origin's own stream
 //
 // Everything else belongs to one site and carries its id,
@@ -29,6 +30,9 @@ const (
 
 // Health is where a site publishes its gossip.
 func Health(site federation.SiteID) string { return "aurora.federation.health." + string(site) }
+
+// Echo is where a site answers echoes.
+func Echo(site federation.SiteID) string { return "aurora.federation.echo." + string(site) }
 
 // Alert is where a site publishes its shared alerts of one severity.
 func Alert(s federation.Severity) string { return "aurora.alerts.federation." + string(s) }
@@ -82,6 +86,11 @@ func AlertStream(origin federation.SiteID) string { return "ALERTS_" + string(or
 
 // AlertConsumer is the durable consumer of a peer at an origin's alert stream.
 func AlertConsumer(peer federation.SiteID) string { return string(peer) }
+
+// AlertConsumerInfo is where the JetStream of an origin is asked about the consumer of a peer.
+func AlertConsumerInfo(origin, peer federation.SiteID) string {
+	return "$JS." + Domain(origin) + ".API.CONSUMER.INFO." + AlertStream(origin) + "." + AlertConsumer(peer)
+}
 
 // EventStream keeps the events of a site.
 func EventStream(site federation.SiteID) string { return "EVENTS_" + string(site) }

@@ -1,0 +1,203 @@
+package federation
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Cause says why a link is not healthy.
+type Cause string
+
+// The causes. A link names the one that explains the others: a transport that
+// is cut also loses echoes and, in time, heartbeats.
+const (
+	TransportDisconnected Cause = "transport_disconnected" // nothing at the peer can be reached: the leafnode is cut
+	EchoLost              Cause = "echo_lost"              // echoes do not come back in time
+	HeartbeatLate         Cause = "heartbeat_late"         // the newest heartbeat is old
+	ClockSkew             Cause = "clock_skew"             // the clocks of the two sites are more than [MaxClockSkew] apart
+)
+
+// Causes lists every cause, the most telling first.
+func Causes() []Cause { return []Cause{TransportDisconnected, EchoLost, HeartbeatLate, ClockSkew} }
+
+// Valid reports whether c is one of the causes.
+func (c Cause) Valid() bool { return slices.Contains(Causes(), c) }
+
+const (
+	// EchoWindow is how many echoes a link remembers; its figures are over these.
+	EchoWindow = 120
+	// lostFrom is how many echoes in a row must be lost before the link says so,
+	// and answeredFrom how many must come back before it takes that back. The
+	// second is the larger, so that a link that drops every other echo stays marked.
+	lostFrom, answeredFrom = 2, 3
+	// freshEcho is for how long the last echo says something about the link.
+	freshEcho = 15 * time.Second
+	// MaxClockSkew is how far apart the clocks of two sites may be.
+	MaxClockSkew = 30 * time.Second
+)
+
+// EchoOutcome is what became of one echo.
+type EchoOutcome string
+
+// The outcomes of an echo.
+const (
+	Answered     EchoOutcome = "answered"
+	Lost         EchoOutcome = "lost"         // no answer in time
+	Disconnected EchoOutcome = "disconnected" // nothing at the peer can be reached
+)
+
+// Echo is one round trip to a peer.
+type Echo struct {
+	At      time.Time // when it was sent, on the own clock
+	Outcome EchoOutcome
+	Trip    time.Duration // on the own monotonic clock; 0 unless answered
+	PeerAt  time.Time     // what the peer's clock said; zero unless answered
+}
+
+// EchoReply is a peer's answer to an echo.
+type EchoReply struct {
+	At time.Time `json:"at"` // the peer's clock
+}
+
+// Probe is what a site has measured of its half of a link: the echoes that it
+// sent and their answers. The zero value has measured nothing.
+type Probe struct {
+	At    time.Time   `json:"at"`    // of the last echo
+	State EchoOutcome `json:"state"` // with separate thresholds for entering and leaving it
+	// Trips are the round trips of the last [EchoWindow] echoes in microseconds, the newest last; -1 is a lost one.
+	Trips []int64 `json:"trips"`
+	// OffsetMicros is how far the peer's clock was ahead at the last answered echo, give or take half its round trip.
+	OffsetMicros int64 `json:"offset_us"`
+}
+
+// Next is the probe after one more echo.
+func (p Probe) Next(e Echo) Probe {
+	trip := int64(-1)
+	if e.Outcome == Answered {
+		trip = e.Trip.Microseconds()
+		p.OffsetMicros = e.PeerAt.Sub(e.At.Add(e.Trip / 2)).Microseconds()
+	}
+	p.Trips = append(slices.Clone(p.Trips), trip)
+	if n := len(p.Trips); n > EchoWindow {
+		p.Trips = p.Trips[n-EchoWindow:]
+	}
+	lost, answered := p.inARow()
+	switch {
+	case e.Outcome == Disconnected:
+		p.State = Disconnected
+	case lost >= lostFrom && p.State != Disconnected:
+		p.State = Lost
+	case p.State == "" && answered > 0, answered >= answeredFrom:
+		p.State = Answered
+	}
+	p.At = e.At
+	return p
+}
+
+// inARow is how many of the newest echoes were lost, or were answered: one of the two is 0.
+func (p Probe) inARow() (lost, answered int) {
+	for _, t := range slices.Backward(p.Trips) {
+		switch {
+		case t < 0 && answered == 0:
+			lost++
+		case t >= 0 && lost == 0:
+			answered++
+		default:
+			return lost, answered
+		}
+	}
+	return lost, answered
+}
+
+// Latency is what the echoes of one direction of a link say, over the last [EchoWindow] of them.
+type Latency struct {
+	LastMs   *float64 `json:"last_ms"`   // round trip of the newest echo; null where it was lost
+	MedianMs *float64 `json:"median_ms"` // null where every echo was lost, as for those below
+	P99Ms    *float64 `json:"p99_ms"`
+	JitterMs *float64 `json:"jitter_ms"` // mean difference between one round trip and the next
+	// ClockOffsetMs is how far the peer's clock is ahead, give or take half a round trip.
+	ClockOffsetMs *float64  `json:"clock_offset_ms"`
+	Loss          float64   `json:"loss"` // share of the echoes that were lost, 0 to 1
+	Echoes        int       `json:"echoes"`
+	MeasuredAt    time.Time `json:"measured_at"` // the clock of the site that sent them
+}
+
+// Latency is the figures of a probe, nil where it has measured nothing.
+func (p Probe) Latency() *Latency {
+	if len(p.Trips) == 0 {
+		return nil
+	}
+	var came []int64
+	var differences int64
+	for _, t := range p.Trips {
+		if t < 0 {
+			continue
+		}
+		if n := len(came); n > 0 {
+			differences += max(t-came[n-1], came[n-1]-t)
+		}
+		came = append(came, t)
+	}
+	l := &Latency{
+		Echoes: len(p.Trips), Loss: float64(len(p.Trips)-len(came)) / float64(len(p.Trips)), MeasuredAt: p.At,
+	}
+	if len(came) == 0 {
+		return l
+	}
+	if last := p.Trips[len(p.Trips)-1]; last >= 0 {
+		l.LastMs = ms(float64(last))
+	}
+	l.JitterMs = ms(float64(differences) / float64(max(len(came)-1, 1)))
+	l.ClockOffsetMs = ms(float64(p.OffsetMicros))
+	slices.Sort(came)
+	l.MedianMs, l.P99Ms = ms(float64(quantile(came, 0.5))), ms(float64(quantile(came, 0.99)))
+	return l
+}
+
+// quantile is the smallest of the sorted values that a share q of them does not exceed.
+func quantile(sorted []int64, q float64) int64 {
+	return sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
+}
+
+func ms(micros float64) *float64 {
+	v := math.Round(micros) / 1000
+	return &v
+}
+
+// LinkView is one site's view of its link to a peer. Gossip carries it, so that
+// each end of a link knows what the other sees.
+type LinkView struct {
+	Peer    SiteID     `json:"peer"`
+	Status  LinkStatus `json:"status"`
+	Cause   Cause      `json:"cause,omitempty"`
+	Latency *Latency   `json:"latency,omitempty"`
+	At      time.Time  `json:"at"` // the clock of the site whose view it is
+}
+
+// View is the link as the site local sees it.
+func (l Link) View(local SiteID, at time.Time) LinkView {
+	return LinkView{Peer: l.Peer(local), Status: l.Status, Cause: l.Cause, Latency: l.Latency, At: at}
+}
+
+// Judge is the status of a link whose newest heartbeat is of the given age and
+// whose echoes are as the probe says, and the cause where it is not healthy.
+// Echoes that are older than 15 s, because nothing probes, say nothing.
+func (t Thresholds) Judge(age time.Duration, p Probe, now time.Time) (LinkStatus, Cause) {
+	status, cause := t.Link(age), HeartbeatLate
+	if status == Healthy {
+		cause = ""
+	}
+	if p.State == "" || now.Sub(p.At) > freshEcho {
+		return status, cause
+	}
+	switch skew := time.Duration(p.OffsetMicros) * time.Microsecond; {
+	case p.State == Disconnected:
+		return Down, TransportDisconnected
+	case p.State == Lost:
+		return status.Worse(LinkDegraded), EchoLost
+	case status == Healthy && (skew > MaxClockSkew || skew < -MaxClockSkew):
+		return LinkDegraded, ClockSkew
+	}
+	return status, cause
+}

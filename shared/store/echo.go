@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// RecordEchoes adds one echo to each of the links given by id, and judges each
+// anew by its echoes and its heartbeat. The events of what changed go into the
+// outbox. A link that is not known, because its site was just removed, is left out.
+func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) ([]Change, error) {
+	if len(echoes) == 0 {
+		return nil, nil
+	}
+	ids := slices.Sorted(maps.Keys(echoes))
+	var changes []Change
+	err := s.write(ctx, "recording echoes", func(ctx context.Context, tx bun.Tx) error {
+		changes = nil
+		var rows []linkRow
+		// Locked in the order of their ids, as everyone who locks several does.
+		if err := s.dialect.forUpdate(tx.NewSelect().Model(&rows).Where("id IN ?", bun.Tuple(ids)).Order("id")).Scan(ctx); err != nil {
+			return err
+		}
+		var out []Outgoing
+		for i := range rows {
+			r := &rows[i]
+			r.Probe.V = r.Probe.V.Next(echoes[r.ID])
+			c, changed := r.judge(at, t)
+			if _, err := tx.NewUpdate().Model(r).Column("probe", "status", "cause").WherePK().Exec(ctx); err != nil {
+				return err
+			}
+			if changed {
+				changes = append(changes, c)
+				out = append(out, c.outgoing(own))
+			}
+		}
+		return enqueue(ctx, tx, at, out...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return changes, nil
+}
+
+// judge sets the status of the link to what its heartbeat and its echoes bear,
+// and returns the change where that is another.
+func (r *linkRow) judge(at time.Time, t federation.Thresholds) (Change, bool) {
+	age := max(at.Sub(r.LastHeartbeatAt.Time), 0)
+	from := r.Status
+	r.Status, r.Cause = t.Judge(age, r.Probe.V, at)
+	return linkChange(r.ID, from, r.Status, r.Cause, at, age), r.Status != from
+}
