@@ -160,6 +160,9 @@ func TestBadSharedAlertsBecomeDeadLettersAndTheirNeighboursPass(t *testing.T) {
 		with(`"version":1`, `"version":"1"`),
 		with(`"severity":"critical"`, `"severity":"terrible"`),
 		with(`"severity":"critical"`, `"severity":5`),
+		with(`"tlp":"amber"`, `"tlp":"red"`), // what an honest peer never sends
+		with(`"tlp":"amber"`, `"tlp":"amber+strict"`),
+		with(`"tlp":"amber"`, `"tlp":"white"`),
 		with(`"severity":"critical"`, `"severity":""`),
 		with(`"title":"a good one"`, `"title":""`),
 		with(`"title":"a good one"`, `"title":["a"]`),

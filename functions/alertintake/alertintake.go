@@ -27,26 +27,33 @@ import (
 // New is the function for one site.
 func New(gate federation.Gate, st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
 	i := intake{gate: gate, store: st, bus: bus, log: log, now: now,
+		decided: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_sharing_decisions_total",
+			Help: "Decisions of the sharing gate on alerts that were stored: admitted or kept, and the rule that decided."},
+			[]string{"decision", "rule"}),
 		raised: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_alerts_raised_total",
 			Help: "Alerts raised at this site by severity and outcome: shared (stored, and admitted by the sharing gate), kept (stored, stays here) or duplicate."},
 			[]string{"severity", "outcome"}),
 	}
-	reg.MustRegister(i.raised)
+	reg.MustRegister(i.raised, i.decided)
 	return function.Function{
 		Name:        "alertintake",
-		Description: "Takes a new alert in: validates, deduplicates, stores, and passes the sharing gate.",
-		Triggers:    []function.Trigger{function.Reply(ask.RaiseAlert, i.raise, function.Parallel(8))},
-		Checks:      []function.Check{{Part: "database", Run: st.Ready}},
+		Description: "Takes a new alert in: validates, deduplicates, stores, and passes the sharing gate. Tells beforehand what the gate would say.",
+		Triggers: []function.Trigger{
+			function.Reply(ask.RaiseAlert, i.raise, function.Parallel(8)),
+			function.Reply(ask.PreviewSharing, i.preview),
+		},
+		Checks: []function.Check{{Part: "database", Run: st.Ready}},
 	}
 }
 
 type intake struct {
-	gate   federation.Gate
-	store  *store.Store
-	bus    *function.Bus
-	raised *prometheus.CounterVec
-	log    *slog.Logger
-	now    func() time.Time
+	gate    federation.Gate
+	store   *store.Store
+	bus     *function.Bus
+	raised  *prometheus.CounterVec
+	decided *prometheus.CounterVec
+	log     *slog.Logger
+	now     func() time.Time
 }
 
 func (i intake) raise(ctx context.Context, n federation.NewAlert) (ask.Raised, error) {
@@ -55,8 +62,8 @@ func (i intake) raise(ctx context.Context, n federation.NewAlert) (ask.Raised, e
 		return ask.Raised{}, fmt.Errorf("making an alert id: %w", err)
 	}
 	a := n.Alert(id.String(), i.now())
-	shared := i.gate.Admits(a.Severity)
-	out, err := i.outgoing(a, shared)
+	decision := i.gate.Decide(a.Severity, a.TLP)
+	out, err := i.outgoing(a, decision.Admitted)
 	if err != nil {
 		return ask.Raised{}, err
 	}
@@ -69,16 +76,38 @@ func (i intake) raise(ctx context.Context, n federation.NewAlert) (ask.Raised, e
 		i.raised.WithLabelValues(string(a.Severity), "duplicate").Inc()
 		return raised, nil
 	}
-	outcome := "kept"
-	if shared {
-		outcome = "shared"
+	outcome, word := "kept", "kept"
+	if decision.Admitted {
+		outcome, word = "shared", "admitted"
 	}
+	i.decided.WithLabelValues(word, string(decision.Rule)).Inc()
 	i.raised.WithLabelValues(string(a.Severity), outcome).Inc()
 	if err := i.bus.Nudge("alertrelay"); err != nil {
 		// The alert is safe and alertrelay looks by itself: it only comes later.
 		i.log.Warn("alertrelay could not be nudged", "error", err)
 	}
 	return raised, nil
+}
+
+// preview says of every known peer whether it would get the alert. One gate stands
+// before all of them, so what they are told differs in the peer only.
+func (i intake) preview(ctx context.Context, n federation.NewAlert) (ask.SharingPreview, error) {
+	own := i.bus.Site().ID
+	sites, _, err := i.store.Sites(ctx, own, 0, 0)
+	if err != nil {
+		return ask.SharingPreview{}, fmt.Errorf("reading the sites: %w", err)
+	}
+	p := ask.SharingPreview{
+		SiteID: own, Severity: n.Severity, TLP: n.TLP.OrDefault(), Peers: []ask.PeerDecision{},
+		Gate: ask.SharingGate{Federation: !i.gate.Closed, MinSeverity: i.gate.MinSeverity, TLPs: federation.ShareableTLPs()},
+	}
+	decision := i.gate.Decide(p.Severity, p.TLP)
+	for _, s := range sites {
+		if !s.Local {
+			p.Peers = append(p.Peers, ask.PeerDecision{Peer: s.ID, Decision: decision})
+		}
+	}
+	return p, nil
 }
 
 // outgoing is what must be published about a new alert.

@@ -53,7 +53,7 @@ func (g *gateway) registerAlerts(api huma.API) {
 	})
 
 	op = withBody[federation.NewAlert](api, operation(http.MethodPost, alertsPath, "raise-alert", tagAlerts, "Raise an alert",
-		"Stores a new alert at this site and, where its severity passes the gate, shares it with the peers. An alert with the title, source and IOCs of one that is there is not stored again: the answer is then 200 and the first one."))
+		"Stores a new alert at this site and, where its severity and its TLP pass the gate, shares it with the peers. An alert with the title, source and IOCs of one that is there is not stored again: the answer is then 200 and the first one."))
 	op.DefaultStatus = http.StatusCreated
 	type raiseInput struct{ Payload body[federation.NewAlert] }
 	huma.Register(api, op, func(ctx context.Context, in *raiseInput) (*raiseOutput, error) {
@@ -153,7 +153,7 @@ func alertExamples() map[string]*huma.Example {
 	return map[string]*huma.Example{
 		"strings": example("IOCs as a list of strings", []string{"203.0.113.7", "c2[.]evil[.]example"}, nil),
 		"typed": example("IOCs as a list of objects, and every other field", []map[string]string{{"type": "ip", "value": "203.0.113.7"}}, map[string]any{
-			"description": "Regular connections of 60 s with little jitter.", "asset_type": "workstation", "affected_assets": []string{"ws-017"},
+			"description": "Regular connections of 60 s with little jitter.", "tlp": "amber", "asset_type": "workstation", "affected_assets": []string{"ws-017"},
 			"mitre_techniques": []string{"T1071.001"}, "raw_log": map[string]any{"event_type": "alert", "signature_id": 2027865}, "observed_at": "2026-01-31T12:00:00Z",
 		}),
 		"by-type": example("IOCs by type", map[string]any{"domain": []string{"c2.evil.example"}, "ip": "203.0.113.7"}, nil),

@@ -52,6 +52,7 @@ func (g *gateway) api(mux *http.ServeMux, metrics prometheus.Gatherer) huma.API 
 	})
 	api.UseMiddleware(strictParams(api))
 	g.registerAlerts(api)
+	g.registerSharing(api)
 	g.registerMesh(api)
 	g.registerEvents(api)
 	g.registerState(api, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))

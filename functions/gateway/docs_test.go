@@ -63,7 +63,7 @@ func TestTheDocumentHasEveryRoute(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"GET /api/v1/alerts", "GET /api/v1/alerts/{id}", "GET /api/v1/events", "GET /api/v1/sites", "GET /api/v1/system/topology",
-		"GET /health", "GET /health/live", "GET /metrics", "PATCH /api/v1/alerts/{id}", "POST /api/v1/alerts", "PUT /api/v1/system/agents",
+		"GET /health", "GET /health/live", "GET /metrics", "PATCH /api/v1/alerts/{id}", "POST /api/v1/alerts", "POST /api/v1/sharing/preview", "PUT /api/v1/system/agents",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
@@ -163,7 +163,7 @@ func TestTheDocumentIsSoundOpenAPI(t *testing.T) {
 func TestTheDocumentDescribesANewAlertFully(t *testing.T) {
 	doc := document(t, newWholeSite(t))
 	fields := at(t, doc, "components", "schemas", "NewAlert", "properties").(object)
-	want := []string{"affected_assets", "asset_type", "description", "iocs", "mitre_techniques", "observed_at", "raw_log", "severity", "source", "title"}
+	want := []string{"affected_assets", "asset_type", "description", "iocs", "mitre_techniques", "observed_at", "raw_log", "severity", "source", "title", "tlp"}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(fields))); diff != "" {
 		t.Errorf("fields (-want +got):\n%s", diff)
 	}
@@ -172,6 +172,9 @@ func TestTheDocumentDescribesANewAlertFully(t *testing.T) {
 	}
 	if got := at(t, fields, "severity", "enum").([]any); len(got) != len(federation.Severities()) {
 		t.Errorf("the severities are %v", got)
+	}
+	if diff := cmp.Diff([]any{"clear", "green", "amber", "amber+strict", "red"}, at(t, fields, "tlp", "enum")); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
 	}
 	shapes := []any{}
 	for _, s := range at(t, fields, "iocs", "oneOf").([]any) {

@@ -13,9 +13,10 @@ import (
 func TestBadRequestsAreRefusedWithTheFieldThatIsWrong(t *testing.T) {
 	s := newWholeSite(t)
 	const (
-		alerts = "/api/v1/alerts"
-		agents = "/api/v1/system/agents"
-		events = "/api/v1/events"
+		alerts  = "/api/v1/alerts"
+		preview = "/api/v1/sharing/preview"
+		agents  = "/api/v1/system/agents"
+		events  = "/api/v1/events"
 	)
 	alert := func(more string) string {
 		return `{"title":"t","severity":"high","source":"test"` + more + `}`
@@ -73,6 +74,13 @@ func TestBadRequestsAreRefusedWithTheFieldThatIsWrong(t *testing.T) {
 		{"an unknown severity", "POST", alerts, `{"title":"t","severity":"catastrophic","source":"s"}`, nil, fault.Invalid, "severity"},
 		{"a severity in capitals", "POST", alerts, `{"title":"t","severity":"HIGH","source":"s"}`, nil, fault.Invalid, "severity"},
 		{"a severity that is a list", "POST", alerts, `{"title":"t","severity":["high"],"source":"s"}`, nil, fault.Invalid, "severity"},
+		{"an unknown label", "POST", alerts, alert(`,"tlp":"white"`), nil, fault.Invalid, "tlp"},
+		{"a label in capitals", "POST", alerts, alert(`,"tlp":"RED"`), nil, fault.Invalid, "tlp"},
+		{"a label that is a number", "POST", alerts, alert(`,"tlp":1`), nil, fault.Invalid, "tlp"},
+		{"a preview without a body", "POST", preview, "", nil, fault.Malformed, ""},
+		{"a preview without a severity", "POST", preview, `{"title":"t","source":"s"}`, nil, fault.Invalid, "severity"},
+		{"a preview with an unknown field", "POST", preview, alert(`,"peer":"site-b"`), nil, fault.Invalid, "peer"},
+		{"a preview to read", "GET", preview, "", nil, fault.NotAllowed, "method"},
 		{"a source that only peers have", "POST", alerts, `{"title":"t","severity":"high","source":"federation:site-b"}`, nil, fault.Invalid, "source"},
 		{"an unknown field", "POST", alerts, alert(`,"titel":"x"`), nil, fault.Invalid, "titel"},
 		{"a field that only the site sets", "POST", alerts, alert(`,"origin":{"site_id":"site-b"}`), nil, fault.Invalid, "origin"},

@@ -107,6 +107,7 @@ func alertFields() map[string]property {
 		"title":            says("What happened, in one line", length(1, federation.MaxTitle)),
 		"description":      says("What happened, at length", length(0, federation.MaxDescription)),
 		"severity":         says("How bad it is", among(federation.Severities())),
+		"tlp":              says("Who may see it (Traffic Light Protocol 2.0). amber+strict and red never leave the site; without it an alert is amber", among(federation.TLPs())),
 		"source":           says("Which sensor or rule raised it; \"federation:<site>\" marks an alert from a peer and cannot be raised", length(1, federation.MaxSource)),
 		"asset_type":       says("What kind of thing is affected, e.g. server", length(0, federation.MaxAssetType)),
 		"affected_assets":  says("The hosts, accounts or services that are affected", entries(federation.MaxAssets, length(1, federation.MaxAsset))),
@@ -147,6 +148,18 @@ func fieldDocs() map[string]map[string]property {
 	}
 	return map[string]map[string]property{
 		"NewAlert": newAlert, "Alert": alert, "RaisedAlert": raised,
+		"SharingPreview": {
+			"site_id": says("The site that answers", pattern(siteIDForm)), "severity": says("How bad the alert is", among(federation.Severities())),
+			"tlp": says("The label that the alert would have", among(federation.TLPs())), "gate": says("The gate of the site"), "peers": says("Every known peer, by id"),
+		},
+		"SharingGate": {
+			"federation": says("Whether anything leaves at all"), "min_severity": says("The lowest severity that leaves", among(federation.Severities())),
+			"tlps": says("The labels that may leave", entries(len(federation.TLPs()), among(federation.TLPs()))),
+		},
+		"PeerDecision": {
+			"peer": says("The id of the peer", pattern(siteIDForm)), "admitted": says("Whether the peer would get the alert"),
+			"rule": says("The rule that decided", among(federation.SharingRules())), "reason": says("That rule in a sentence, with the value and the limit"),
+		},
 		"AlertPatch": {"status": says("Where the alert stands in triage", among(federation.AlertStatuses()))},
 		"IOC": {
 			"type":  says("What the value is", among(federation.IOCTypes())),

@@ -165,6 +165,13 @@ func newWholeSite(t *testing.T) *site {
 		seen[a.DedupHash] = a
 		return ask.Raised{Alert: a, Created: true}, nil
 	})
+	answers(t, s, ask.PreviewSharing, func(n federation.NewAlert) (ask.SharingPreview, error) {
+		return ask.SharingPreview{
+			SiteID: identity.ID, Severity: n.Severity, TLP: n.TLP.OrDefault(),
+			Gate:  ask.SharingGate{Federation: true, MinSeverity: federation.High, TLPs: federation.ShareableTLPs()},
+			Peers: []ask.PeerDecision{{Peer: "site-b", Decision: federation.Gate{MinSeverity: federation.High}.Decide(n.Severity, n.TLP)}},
+		}, n.Validate()
+	})
 	answers(t, s, ask.ListAlerts, func(f ask.AlertFilter) (ask.List[federation.Alert], error) {
 		return ask.List[federation.Alert]{Skip: f.Skip, Limit: f.Limit}, f.Validate()
 	})

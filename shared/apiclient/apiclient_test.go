@@ -76,6 +76,10 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 			_, err := c.Update(ctx, "x", federation.AlertPatch{Status: federation.Triaged})
 			return err
 		}},
+		{"POST /api/v1/sharing/preview {\"title\":\"t\",\"severity\":\"high\",\"tlp\":\"red\",\"source\":\"s\"}", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.PreviewSharing(ctx, federation.NewAlert{Title: "t", Severity: federation.High, TLP: federation.TLPRed, Source: "s"})
+			return err
+		}},
 		{"GET /api/v1/sites", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Sites(ctx, ask.Page{}); return err }},
 		{"GET /api/v1/system/topology", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Topology(ctx); return err }},
 		{"PUT /api/v1/system/agents {\"total\":4,\"online\":3}", func(ctx context.Context, c *apiclient.Client) error {

@@ -108,6 +108,14 @@ func (c *Client) Raise(ctx context.Context, n federation.NewAlert) (a federation
 	return body.Alert, status == http.StatusCreated, body.Warnings, err
 }
 
+// PreviewSharing says which peers would get an alert if it were raised, and why.
+// Nothing is stored.
+func (c *Client) PreviewSharing(ctx context.Context, n federation.NewAlert) (ask.SharingPreview, error) {
+	var p ask.SharingPreview
+	_, err := c.call(ctx, "previewing the sharing", http.MethodPost, "/api/v1/sharing/preview", nil, n, &p)
+	return p, err
+}
+
 // Alerts is a page of the site's queue, newest first.
 func (c *Client) Alerts(ctx context.Context, f ask.AlertFilter) (ask.List[federation.Alert], error) {
 	q := pageQuery(f.Page)

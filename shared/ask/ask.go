@@ -17,10 +17,11 @@ var (
 	SetAgents = function.Endpoint[federation.Agents, federation.Site]{Function: "heartbeat", Name: "agents", Doc: "set the agent counts that the heartbeat carries"}
 	Echo      = function.Endpoint[None, federation.EchoReply]{Function: "linkprobe", Name: "echo", Doc: "answer at once, with the clock of this site", Subject: subject.Echo}
 
-	RaiseAlert  = function.Endpoint[federation.NewAlert, Raised]{Function: "alertintake", Name: "raise", Doc: "store a new alert, or find the one it duplicates"}
-	ListAlerts  = function.Endpoint[AlertFilter, List[federation.Alert]]{Function: "alertquery", Name: "list", Doc: "a page of alerts, newest first"}
-	GetAlert    = function.Endpoint[AlertID, federation.Alert]{Function: "alertquery", Name: "get", Doc: "one alert"}
-	UpdateAlert = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertquery", Name: "update", Doc: "change the status of an alert"}
+	RaiseAlert     = function.Endpoint[federation.NewAlert, Raised]{Function: "alertintake", Name: "raise", Doc: "store a new alert, or find the one it duplicates"}
+	PreviewSharing = function.Endpoint[federation.NewAlert, SharingPreview]{Function: "alertintake", Name: "preview", Doc: "which peers would get an alert, and why; nothing is stored"}
+	ListAlerts     = function.Endpoint[AlertFilter, List[federation.Alert]]{Function: "alertquery", Name: "list", Doc: "a page of alerts, newest first"}
+	GetAlert       = function.Endpoint[AlertID, federation.Alert]{Function: "alertquery", Name: "get", Doc: "one alert"}
+	UpdateAlert    = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertquery", Name: "update", Doc: "change the status of an alert"}
 )
 
 // None is the question without parameters.

@@ -116,9 +116,11 @@ func (r *RawLog) UnmarshalJSON(data []byte) error {
 
 // NewAlert is what a caller raises at its own site.
 type NewAlert struct {
-	Title           string   `json:"title"`
-	Description     string   `json:"description,omitempty"`
-	Severity        Severity `json:"severity"`
+	Title       string   `json:"title"`
+	Description string   `json:"description,omitempty"`
+	Severity    Severity `json:"severity"`
+	// TLP is empty where the caller sets none: see [DefaultTLP].
+	TLP             TLP      `json:"tlp,omitempty"`
 	Source          string   `json:"source"`
 	AssetType       string   `json:"asset_type,omitempty"`
 	AffectedAssets  []string `json:"affected_assets,omitempty"`
@@ -153,6 +155,9 @@ func (n NewAlert) check(wrong *fault.Fields) {
 		wrong.Add("severity", "", "is required: "+SeverityForm)
 	case !n.Severity.Valid():
 		wrong.Add("severity", string(n.Severity), SeverityForm)
+	}
+	if n.TLP != "" && !n.TLP.Valid() {
+		wrong.Add("tlp", string(n.TLP), TLPForm)
 	}
 	checkText(wrong, "source", n.Source, 1, MaxSource)
 	checkText(wrong, "asset_type", n.AssetType, 0, MaxAssetType)
@@ -190,6 +195,7 @@ type Alert struct {
 	Title           string      `json:"title"`
 	Description     string      `json:"description"`
 	Severity        Severity    `json:"severity"`
+	TLP             TLP         `json:"tlp"`
 	Status          AlertStatus `json:"status"`
 	Source          string      `json:"source"`
 	AssetType       string      `json:"asset_type"`
@@ -218,7 +224,7 @@ type Origin struct {
 func (n NewAlert) Alert(id string, at time.Time) Alert {
 	at = at.UTC().Truncate(time.Microsecond)
 	a := Alert{
-		ID: id, Title: strings.TrimSpace(n.Title), Description: n.Description, Severity: n.Severity, Status: New,
+		ID: id, Title: strings.TrimSpace(n.Title), Description: n.Description, Severity: n.Severity, TLP: n.TLP.OrDefault(), Status: New,
 		Source: n.Source, AssetType: n.AssetType,
 		AffectedAssets:  orEmpty(n.AffectedAssets),
 		IOCs:            orEmpty(CanonicalIOCs(slices.Clone(n.IOCs.Items))),

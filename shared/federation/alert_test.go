@@ -71,6 +71,8 @@ func TestAnAlertThatBreaksALimitIsRefused(t *testing.T) {
 		"a NUL in the description":            {func(n *federation.NewAlert) { n.Description = "\x00" }, []string{"description"}},
 		"no severity":                         {func(n *federation.NewAlert) { n.Severity = "" }, []string{"severity"}},
 		"an unknown severity":                 {func(n *federation.NewAlert) { n.Severity = "severe" }, []string{"severity"}},
+		"the strictest label":                 {func(n *federation.NewAlert) { n.TLP = federation.TLPRed }, nil},
+		"an unknown label":                    {func(n *federation.NewAlert) { n.TLP = "white" }, []string{"tlp"}},
 		"no source":                           {func(n *federation.NewAlert) { n.Source = "" }, []string{"source"}},
 		"a source that is too long":           {func(n *federation.NewAlert) { n.Source = strings.Repeat("a", federation.MaxSource+1) }, []string{"source"}},
 		"a source that claims to be a peer":   {func(n *federation.NewAlert) { n.Source = "federation:site-b" }, []string{"source"}},
@@ -175,7 +177,7 @@ func TestANewAlertBecomesARowOfTheQueue(t *testing.T) {
 	observed, created := noon.Add(-time.Minute), noon.Add(time.Microsecond)
 	iocs := []federation.IOC{{Type: federation.Domain, Value: "evil.example"}, {Type: federation.IP, Value: "203.0.113.7"}}
 	want := federation.Alert{
-		ID: "01", Title: "Beacon to a known C2 host", Severity: federation.High, Status: federation.New, Source: "suricata",
+		ID: "01", Title: "Beacon to a known C2 host", Severity: federation.High, TLP: federation.TLPAmber, Status: federation.New, Source: "suricata",
 		AffectedAssets: []string{}, IOCs: iocs, MitreTechniques: []string{},
 		DedupHash:  federation.DedupHash("Beacon to a known C2 host", "suricata", iocs),
 		ObservedAt: &observed, CreatedAt: created, UpdatedAt: created,

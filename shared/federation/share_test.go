@@ -16,14 +16,16 @@ import (
 
 func ExampleGate() {
 	gate := federation.Gate{MinSeverity: federation.High}
-	fmt.Println("high leaves:", gate.Admits(federation.High))
-	fmt.Println("low leaves:", gate.Admits(federation.Low))
+	fmt.Println(gate.Decide(federation.High, federation.TLPGreen).Reason)
+	fmt.Println(gate.Decide(federation.Low, federation.TLPGreen).Reason)
+	fmt.Println(gate.Decide(federation.Critical, federation.TLPRed).Reason)
 	fmt.Println("what leaves:", gate.Severities())
 	gate.Closed = true
 	fmt.Println("with federation off:", gate.Severities())
 	// Output:
-	// high leaves: true
-	// low leaves: false
+	// severity high is at least high, and tlp green may leave
+	// severity low is below high, the lowest that leaves
+	// tlp red stays at its site; only clear, green or amber may leave
 	// what leaves: [critical high]
 	// with federation off: []
 }
@@ -37,7 +39,7 @@ func TestTheGateAdmitsWhatIsAtLeastAsSevere(t *testing.T) {
 		if got := (federation.Gate{MinSeverity: least, Closed: true}).Severities(); len(got) != 0 {
 			t.Errorf("the closed gate at %s admits %v", least, got)
 		}
-		if (federation.Gate{MinSeverity: least}).Admits("severe") {
+		if (federation.Gate{MinSeverity: least}).Decide("severe", federation.TLPClear).Admitted {
 			t.Errorf("the gate at %s admits an unknown severity", least)
 		}
 	}
@@ -57,7 +59,7 @@ func fullAlert(t testing.TB) federation.NewAlert {
 	t.Helper()
 	var n federation.NewAlert
 	err := json.Unmarshal([]byte(`{
-		"title": "Beacon <to> a known C2 host", "description": "Line 1\nLine 2 ü", "severity": "critical", "source": "suricata", "asset_type": "workstation",
+		"title": "Beacon <to> a known C2 host", "description": "Line 1\nLine 2 ü", "severity": "critical", "tlp": "green", "source": "suricata", "asset_type": "workstation",
 		"affected_assets": ["ws-017", "ws-018"], "iocs": ["203.0.113.7", "c2[.]evil[.]example", {"type": "mutex", "value": "Global\\x"}],
 		"mitre_techniques": ["T1071.001"], "raw_log": {"event_type": "alert"}, "observed_at": "2026-02-01T12:59:00.123456789+01:00"}`), &n)
 	if err != nil {

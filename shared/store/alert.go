@@ -21,6 +21,7 @@ type alertRow struct {
 	Title           string                 `bun:"title"`
 	Description     string                 `bun:"description"`
 	Severity        federation.Severity    `bun:"severity"`
+	TLP             federation.TLP         `bun:"tlp"`
 	Status          federation.AlertStatus `bun:"status"`
 	Source          string                 `bun:"source"`
 	AssetType       string                 `bun:"asset_type"`
@@ -41,7 +42,7 @@ type alertRow struct {
 
 func rowOf(a federation.Alert) alertRow {
 	r := alertRow{
-		ID: a.ID, Title: a.Title, Description: a.Description, Severity: a.Severity, Status: a.Status, Source: a.Source, AssetType: a.AssetType,
+		ID: a.ID, Title: a.Title, Description: a.Description, Severity: a.Severity, TLP: a.TLP.OrDefault(), Status: a.Status, Source: a.Source, AssetType: a.AssetType,
 		AffectedAssets: a.AffectedAssets, IOCs: a.IOCs, MitreTechniques: a.MitreTechniques, RawLog: a.RawLog, DedupHash: a.DedupHash,
 		ObservedAt: stampOf(a.ObservedAt), CreatedAt: stamp(a.CreatedAt), UpdatedAt: stamp(a.UpdatedAt),
 	}
@@ -54,7 +55,7 @@ func rowOf(a federation.Alert) alertRow {
 
 func (r alertRow) alert() federation.Alert {
 	a := federation.Alert{
-		ID: r.ID, Title: r.Title, Description: r.Description, Severity: r.Severity, Status: r.Status, Source: r.Source, AssetType: r.AssetType,
+		ID: r.ID, Title: r.Title, Description: r.Description, Severity: r.Severity, TLP: r.TLP, Status: r.Status, Source: r.Source, AssetType: r.AssetType,
 		AffectedAssets: orEmpty(r.AffectedAssets), IOCs: orEmpty(r.IOCs), MitreTechniques: orEmpty(r.MitreTechniques), RawLog: r.RawLog, DedupHash: r.DedupHash,
 		ObservedAt: r.ObservedAt.pointer(), CreatedAt: r.CreatedAt.Time, UpdatedAt: r.UpdatedAt.Time,
 	}

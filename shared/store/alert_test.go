@@ -38,7 +38,7 @@ func raisedAlertRoundTrips(t *testing.T, f fixture) {
 		equal(t, "the row", must(s.Alert(t.Context(), a.ID))(t), a)
 	}
 
-	bare := federation.Alert{ID: newID(t), Severity: federation.Low, Status: federation.New, DedupHash: "bare", CreatedAt: t0.In(time.Local).Add(7 * time.Nanosecond), UpdatedAt: t0}
+	bare := federation.Alert{ID: newID(t), Severity: federation.Low, TLP: federation.TLPAmber, Status: federation.New, DedupHash: "bare", CreatedAt: t0.In(time.Local).Add(7 * time.Nanosecond), UpdatedAt: t0}
 	want := bare
 	want.AffectedAssets, want.IOCs, want.MitreTechniques, want.CreatedAt = []string{}, []federation.IOC{}, []string{}, t0
 	stored, _, err := s.RaiseAlert(t.Context(), bare, nil)
@@ -50,6 +50,47 @@ func raisedAlertRoundTrips(t *testing.T, f fixture) {
 	if !cmp.Equal(got, want) || got.CreatedAt.Location() != time.UTC {
 		t.Errorf("the row is %+v", got)
 	}
+}
+
+func labelsRoundTrip(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	for _, l := range federation.TLPs() {
+		a := alertOf(t, "labelled "+string(l), t0)
+		a.TLP = l
+		stored, _, err := s.RaiseAlert(t.Context(), a, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "the answer", stored, a)
+		equal(t, "the row", must(s.Alert(t.Context(), a.ID))(t), a)
+		b := received(t, string(l))
+		b.TLP = l
+		must(s.ReceiveAlerts(t.Context(), []federation.Alert{b}, nil))(t)
+		equal(t, "the row from a peer", must(s.Alert(t.Context(), b.ID))(t), b)
+	}
+	bare := alertOf(t, "without a label", t0)
+	bare.TLP = ""
+	stored, _, err := s.RaiseAlert(t.Context(), bare, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "no label is", stored.TLP, federation.TLPAmber)
+}
+
+func rowsFromBeforeLabelsAreAmber(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	a := alertOf(t, "from before", t0)
+	if _, _, err := s.RaiseAlert(t.Context(), a, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, back := range []string{"ALTER TABLE alerts DROP COLUMN tlp", "DELETE FROM auroramesh_migrations WHERE name = '0005_tlp'"} {
+		if _, err := s.writer.ExecContext(t.Context(), back); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "applied", must(s.Migrate(t.Context()))(t), []string{"0005_tlp"})
+	equal(t, "the row", must(s.Alert(t.Context(), a.ID))(t), a)
+	equal(t, "its label", a.TLP, federation.TLPAmber)
 }
 
 func secondRaiseGivesFirst(t *testing.T, f fixture) {

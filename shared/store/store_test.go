@@ -72,7 +72,7 @@ func TestStore(t *testing.T) {
 var suite = []func(*testing.T, fixture){
 	echoesMarkALink, aOneWayFailureIsTwoViews,
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,
-	raisedAlertRoundTrips, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne,
+	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne,
 	replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
 	alertsComeInPages, alertsAreFiltered, listsUseIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
 	outboxIsByPriority, publishedRowsGo, outboxIDsNeverReturn,
@@ -198,7 +198,7 @@ func (f fixture) replicas(t *testing.T, n int) []*Store {
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {
 	s := f.open(t)
-	want := []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0006_link_probes"}
+	want := []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes"}
 	before := must(s.Migrations(t.Context()))(t)
 	if len(before) != len(want) || before[0].AppliedAt != nil {
 		t.Errorf("a new database has the migrations %v", before)
@@ -224,7 +224,7 @@ func migrateIsSafeAtOnce(t *testing.T, f fixture) {
 	}) {
 		total = append(total, applied...)
 	}
-	equal(t, "applied by all together", total, []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0006_link_probes"})
+	equal(t, "applied by all together", total, []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes"})
 }
 
 func readyNamesWhatIsMissing(t *testing.T, f fixture) {
