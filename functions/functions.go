@@ -18,6 +18,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions/gateway"
 	"github.com/auroramesh/auroramesh/functions/healthsink"
 	"github.com/auroramesh/auroramesh/functions/heartbeat"
+	"github.com/auroramesh/auroramesh/functions/ledger"
 	"github.com/auroramesh/auroramesh/functions/linkprobe"
 	"github.com/auroramesh/auroramesh/functions/peeradmit"
 	"github.com/auroramesh/auroramesh/functions/staleness"
@@ -75,6 +76,9 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		}},
 		{Name: "alertsink", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
 			return alertsink.New(e.Store, b, e.Registerer, e.Now)
+		}},
+		{Name: "ledger", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
+			return ledger.New(limits, e.Store, b, e.Registerer, e.Now)
 		}},
 		{Name: "staleness", New: func(e Env, b *function.Bus) function.Function {
 			return staleness.New(e.Settings.Heartbeat(), e.Settings.Thresholds(), e.Store, b, e.Log, e.Now)

@@ -167,6 +167,12 @@ func (g *gateway) registerMesh(api huma.API) {
 		return reply(put(ctx, g, ask.Topology, ask.None{}))
 	})
 
+	op = operation(http.MethodGet, "/api/v1/federation/deliveries", "list-deliveries", tagMesh, "Show the delivery ledger",
+		"For each peer, what this site has shared with it and what it has stored, and the same the other way. A peer that does not answer within two seconds is not reachable, and what is known here is shown.")
+	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*answer[federation.Deliveries], error) {
+		return reply(put(ctx, g, ask.Deliveries, ask.None{}))
+	})
+
 	op = withBody[federation.Agents](api, operation(http.MethodPut, "/api/v1/system/agents", "set-agents", tagMesh, "Set the agent counts",
 		"Sets how many endpoint agents report to this site. The heartbeat carries the counts to the peers."))
 	type agentsInput struct{ Payload body[federation.Agents] }

@@ -73,6 +73,9 @@ func TestReadsAndChangesReachTheFunctions(t *testing.T) {
 	if topology := decode[federation.Topology](t, s.do(t, "GET", "/api/v1/system/topology", "")); topology.Links[0].ID != "link-site-a-site-b" {
 		t.Errorf("topology %+v", topology)
 	}
+	if d := decode[federation.Deliveries](t, s.do(t, "GET", "/api/v1/federation/deliveries", "")); len(d.Deliveries) != 1 || d.Deliveries[0].Pending != nil {
+		t.Errorf("deliveries %+v", d)
+	}
 	if a := decode[federation.Alert](t, s.do(t, "GET", "/api/v1/alerts/alert-1", "")); a.ID != "alert-1" {
 		t.Errorf("alert %+v", a)
 	}

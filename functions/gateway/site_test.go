@@ -195,6 +195,9 @@ func newWholeSite(t *testing.T) *site {
 			federation.NewLink("site-a", "site-b", noon),
 		}}, nil
 	})
+	answers(t, s, ask.Deliveries, func(ask.None) (federation.Deliveries, error) {
+		return federation.Deliveries{SiteID: identity.ID, GeneratedAt: noon, Deliveries: []federation.Delivery{{Peer: "site-b", Direction: federation.Inbound}}}, nil
+	})
 	return s
 }
 

@@ -163,6 +163,13 @@ func (c *Client) Topology(ctx context.Context) (federation.Topology, error) {
 	return t, err
 }
 
+// Deliveries is the delivery ledger of the site.
+func (c *Client) Deliveries(ctx context.Context) (federation.Deliveries, error) {
+	var d federation.Deliveries
+	_, err := c.call(ctx, "reading the deliveries", http.MethodGet, "/api/v1/federation/deliveries", nil, nil, &d)
+	return d, err
+}
+
 // SetAgents sets the agent counts that the site's heartbeat carries.
 func (c *Client) SetAgents(ctx context.Context, n federation.Agents) (federation.Site, error) {
 	var s federation.Site

@@ -22,6 +22,8 @@ var (
 	ListAlerts     = function.Endpoint[AlertFilter, List[federation.Alert]]{Function: "alertquery", Name: "list", Doc: "a page of alerts, newest first"}
 	GetAlert       = function.Endpoint[AlertID, federation.Alert]{Function: "alertquery", Name: "get", Doc: "one alert"}
 	UpdateAlert    = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertquery", Name: "update", Doc: "change the status of an alert"}
+
+	Deliveries = function.Endpoint[None, federation.Deliveries]{Function: "ledger", Name: "deliveries", Doc: "what each peer has stored, and what waits for it"}
 )
 
 // None is the question without parameters.

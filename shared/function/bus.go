@@ -84,8 +84,8 @@ func (b *Bus) Conn() *nats.Conn { return b.nc }
 // JetStream is the JetStream of the own site.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
-// jetStreamOf is the JetStream of a site, across the leafnode where it is a peer.
-func (b *Bus) jetStreamOf(site federation.SiteID) (jetstream.JetStream, error) {
+// JetStreamOf is the JetStream of a site, across the leafnode where it is a peer.
+func (b *Bus) JetStreamOf(site federation.SiteID) (jetstream.JetStream, error) {
 	if site == b.site.ID {
 		return b.js, nil
 	}

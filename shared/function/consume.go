@@ -133,7 +133,7 @@ func (t *consumeTrigger[M]) consume(ctx context.Context, r *Running, m *meter, s
 }
 
 func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s Source) error {
-	js, err := r.bus.jetStreamOf(s.Site)
+	js, err := r.bus.JetStreamOf(s.Site)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,305 @@
+package ledger_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/auroramesh/auroramesh/functions/ledger"
+	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/stream"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+const (
+	own  federation.SiteID = "site-a"
+	peer federation.SiteID = "site-b"
+)
+
+// run runs one of the shipped files on free ports.
+func run(t *testing.T, file string, adjust func(*server.Options)) *server.Server {
+	t.Helper()
+	o := &server.Options{}
+	if err := o.ProcessConfigString(file); err != nil {
+		t.Fatal(err)
+	}
+	o.Port, o.StoreDir = server.RANDOM_PORT, t.TempDir()
+	adjust(o)
+	return natstest.StartOptions(t, o)
+}
+
+// hub runs the server of the own site.
+func hub(t *testing.T) *server.Server {
+	return run(t, nats.DevHub, func(o *server.Options) { o.LeafNode.Port = server.RANDOM_PORT })
+}
+
+// leaf runs the server of the peer and waits until it has joined the hub.
+func leaf(t *testing.T, hub *server.Server) *server.Server {
+	t.Helper()
+	vars, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := run(t, nats.DevLeaf, func(o *server.Options) {
+		o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}}
+	})
+	natstest.Eventually(t, "the leaf has joined the hub", func() bool { return hub.NumLeafNodes() == 1 && s.NumLeafNodes() == 1 })
+	return s
+}
+
+// book is a running ledger of the own site, which knows its peer.
+type book struct {
+	store *store.Store
+	bus   *function.Bus
+	reg   *prometheus.Registry
+}
+
+func start(t *testing.T, s *server.Server, now func() time.Time) book {
+	t.Helper()
+	st, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "site.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := st.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gossip := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "B", Tier: federation.Secondary, SentAt: now(), IntervalSeconds: 15}
+	if _, err := st.RecordGossip(t.Context(), own, gossip, now(), federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	b := book{st, natstest.Bus(t, s, own, "ledger"), prometheus.NewRegistry()}
+	r, err := function.Start(ledger.New(stream.Limits{}, st, b.bus, b.reg, now), b.bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	natstest.Eventually(t, "the ledger is ready", func() bool { return r.NotReady(t.Context()) == nil })
+	return b
+}
+
+// read is the ledger's answer: outbound and inbound of the one peer.
+func (b book) read(t *testing.T) (out, in federation.Delivery) {
+	t.Helper()
+	d, err := function.Ask(t.Context(), b.bus, own, ask.Deliveries, ask.None{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Deliveries) != 2 || d.SiteID != own || d.Deliveries[0].Direction != federation.Outbound || d.Deliveries[1].Direction != federation.Inbound {
+		t.Fatalf("the ledger is %+v", d)
+	}
+	return d.Deliveries[0], d.Deliveries[1]
+}
+
+// admit makes the consumer that site keeps for another, for alerts from high up.
+func admit(t *testing.T, bus *function.Bus, site, other federation.SiteID) jetstream.Consumer {
+	t.Helper()
+	c, err := bus.JetStream().CreateConsumer(t.Context(), subject.AlertStream(site), jetstream.ConsumerConfig{
+		Durable: subject.AlertConsumer(other), AckPolicy: jetstream.AckExplicitPolicy,
+		FilterSubjects: []string{subject.Alert(federation.Critical), subject.Alert(federation.High)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// share stores one alert of each severity in the bus's own stream.
+func share(t *testing.T, bus *function.Bus, severities ...federation.Severity) {
+	t.Helper()
+	for _, s := range severities {
+		if _, err := bus.JetStream().Publish(t.Context(), subject.Alert(s), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func fetch(t *testing.T, c jetstream.Consumer, n int) []jetstream.Msg {
+	t.Helper()
+	batch, err := c.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var msgs []jetstream.Msg
+	for m := range batch.Messages() {
+		msgs = append(msgs, m)
+	}
+	if len(msgs) != n {
+		t.Fatalf("%d of %d alerts came: %v", len(msgs), n, batch.Error())
+	}
+	return msgs
+}
+
+func ack(t *testing.T, m jetstream.Msg) {
+	t.Helper()
+	if err := m.DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// figures is a delivery in short.
+func figures(d federation.Delivery) string {
+	show := func(n *int) string {
+		if n == nil {
+			return "-"
+		}
+		return strconv.Itoa(*n)
+	}
+	age := "-"
+	if d.OldestPendingSeconds != nil {
+		age = fmt.Sprint(*d.OldestPendingSeconds, " s")
+	}
+	return fmt.Sprintf("reachable %t, shared %s, stored %s, pending %s, oldest %s, redelivered %s %s",
+		d.Reachable, show(d.Shared), show(d.Stored), show(d.Pending), age, show(d.Redelivered), d.Detail)
+}
+
+func equal(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
+	s := hub(t)
+	bus := natstest.Bus(t, s, own, "origin")
+	var began atomic.Pointer[time.Time] // when the first alert for the peer came into the stream
+	began.Store(new(time.Now()))
+	b := start(t, s, func() time.Time { return began.Load().Add(90 * time.Second) })
+	out, _ := b.read(t)
+	equal(t, "before it is admitted", figures(out), "reachable true, shared -, stored -, pending -, oldest -, redelivered - site-b is not admitted yet")
+
+	c := admit(t, bus, own, peer)
+	out, _ = b.read(t)
+	equal(t, "before the first alert", figures(out), "reachable true, shared 0, stored 0, pending 0, oldest -, redelivered 0 ")
+
+	share(t, bus, federation.Low, federation.High, federation.Critical, federation.Medium, federation.High)
+	alerts, err := bus.JetStream().Stream(t.Context(), subject.AlertStream(own))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := alerts.GetMsg(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began.Store(&first.Time)
+	out, _ = b.read(t)
+	equal(t, "with nothing sent", figures(out), "reachable true, shared 3, stored 0, pending 3, oldest 90 s, redelivered 0 ")
+	if out.OldestPendingAt == nil || !out.OldestPendingAt.Equal(first.Time) {
+		t.Errorf("the oldest came at %v, not at %v", out.OldestPendingAt, first.Time)
+	}
+
+	msgs := fetch(t, c, 2)
+	ack(t, msgs[1])
+	out, _ = b.read(t)
+	equal(t, "with the second acknowledged, the first not", figures(out), "reachable true, shared 3, stored 1, pending 2, oldest 90 s, redelivered 0 ")
+
+	if err := msgs[0].Nak(); err != nil {
+		t.Fatal(err)
+	}
+	again := fetch(t, c, 2)
+	out, _ = b.read(t)
+	equal(t, "with the first sent again", figures(out), "reachable true, shared 3, stored 1, pending 2, oldest 90 s, redelivered 1 ")
+	for _, m := range again {
+		ack(t, m)
+	}
+	out, _ = b.read(t)
+	equal(t, "with all acknowledged", figures(out), "reachable true, shared 3, stored 3, pending 0, oldest -, redelivered 0 ")
+}
+
+func TestTheGaugesShowWhatGoesOut(t *testing.T) {
+	s := hub(t)
+	bus := natstest.Bus(t, s, own, "origin")
+	b := start(t, s, func() time.Time { return time.Now().Add(time.Hour) })
+	c := admit(t, bus, own, peer)
+	share(t, bus, federation.Critical, federation.High)
+	ack(t, fetch(t, c, 1)[0])
+	var got map[string]float64
+	natstest.Within(t, 20*time.Second, "the gauges are set", func() bool {
+		got = map[string]float64{}
+		families, err := b.reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if f.GetName() == "aurora_federation_delivery_oldest_pending_seconds" && m.GetGauge().GetValue() < 3600 {
+					continue // an hour at least, by the clock of the test
+				}
+				if m.GetLabel()[0].GetValue() == string(peer) {
+					got[strings.TrimPrefix(f.GetName(), "aurora_federation_")] = min(m.GetGauge().GetValue(), 3600)
+				}
+			}
+		}
+		return got["deliveries_stored"] == 1
+	})
+	equal(t, "gauges", got, map[string]float64{"deliveries_pending": 1, "deliveries_stored": 1, "delivery_oldest_pending_seconds": 3600})
+}
+
+func TestWhatAPeerHasIsAskedForAcrossTheLink(t *testing.T) {
+	hub := hub(t)
+	b := start(t, hub, time.Now)
+	alert := federation.SharedAlert{
+		Version: federation.SharedAlertVersion, OriginSite: peer, OriginName: "B", OriginID: "1", RaisedAt: time.Now(),
+		NewAlert: federation.NewAlert{Title: "beacon", Severity: federation.High, Source: "edr"},
+	}
+	if _, err := b.store.ReceiveAlerts(t.Context(), []federation.Alert{alert.Received("here-1", time.Now())}, nil); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, in := b.read(t)
+	equal(t, "with no peer", figures(in), "reachable false, shared -, stored 1, pending -, oldest -, redelivered - site-b does not answer")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("a peer that is away was waited for %v", took)
+	}
+
+	away := natstest.Bus(t, leaf(t, hub), peer, "origin")
+	if _, err := away.JetStream().CreateStream(t.Context(), stream.Alerts(peer, stream.Limits{})); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, "the peer answers", func() bool { _, in = b.read(t); return in.Reachable })
+	equal(t, "before the peer admits this site", figures(in), "reachable true, shared -, stored 1, pending -, oldest -, redelivered - site-b has not admitted this site yet")
+
+	admit(t, away, peer, own)
+	share(t, away, federation.High, federation.Low, federation.Critical)
+	_, in = b.read(t)
+	equal(t, "with two alerts on their way", figures(in), "reachable true, shared -, stored 1, pending 2, oldest -, redelivered 0 ")
+}
+
+// What is unknown is null, so that nobody takes it for none.
+func TestUnknownFiguresAreNull(t *testing.T) {
+	data, err := json.Marshal(federation.Delivery{Peer: peer, Direction: federation.Inbound})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "JSON", string(data), `{"peer":"site-b","direction":"inbound","reachable":false,"shared":null,"stored":null,"pending":null,"oldest_pending_at":null,"oldest_pending_seconds":null,"redelivered":null}`)
+}

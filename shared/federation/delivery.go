@@ -1,0 +1,53 @@
+package federation
+
+import "time"
+
+// Direction is which way alerts cross, seen from the site that answers.
+type Direction string
+
+// The directions: from this site to the peer, and from the peer to this site.
+const (
+	Outbound Direction = "outbound"
+	Inbound  Direction = "inbound"
+)
+
+// Delivery is how far the alerts of one direction have come. The figures are
+// those of the consumer that the origin keeps for the other site; one that cannot
+// be had is nil, never guessed.
+type Delivery struct {
+	Peer      SiteID    `json:"peer"`
+	Direction Direction `json:"direction"`
+	// Reachable says whether the origin's JetStream answered. That of this site
+	// does, or there is no answer at all; so it is false for inbound alone.
+	Reachable bool `json:"reachable"`
+	// Detail says in words why figures are missing.
+	Detail string `json:"detail,omitempty"`
+	// Shared counts the alerts that the origin's stream holds at this moment and
+	// that the consumer's filter, the gate, admits. What the stream has let go of,
+	// by age or size, is no longer in it. Nil for inbound: a peer lets this site
+	// read its consumer, not its stream.
+	Shared *int `json:"shared"`
+	// Stored counts what has arrived. Outbound it is Shared less Pending: what the
+	// stream holds and the peer has acknowledged, which it does after its commit. An
+	// alert that the peer refused, and put among its dead letters, is acknowledged
+	// too. Inbound it is every alert of the peer in this site's queue.
+	Stored *int `json:"stored"`
+	// Pending counts the alerts that are not acknowledged: those not yet sent and
+	// those under way.
+	Pending *int `json:"pending"`
+	// OldestPendingAt is when the first alert after the acknowledgement floor came
+	// into the stream, on the origin's clock; OldestPendingSeconds is its age. Nil
+	// where none is pending, and for inbound, whose stream cannot be read from here.
+	OldestPendingAt      *time.Time `json:"oldest_pending_at"`
+	OldestPendingSeconds *float64   `json:"oldest_pending_seconds"`
+	// Redelivered counts the pending alerts that have been sent more than once. It
+	// falls back to 0; it is no total.
+	Redelivered *int `json:"redelivered"`
+}
+
+// Deliveries is the delivery ledger of one site: two directions for each peer.
+type Deliveries struct {
+	SiteID      SiteID     `json:"site_id"`
+	GeneratedAt time.Time  `json:"generated_at"`
+	Deliveries  []Delivery `json:"deliveries"`
+}
