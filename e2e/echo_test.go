@@ -108,6 +108,22 @@ func TestACutLinkNamesItsCauseLongBeforeAHeartbeatIsLate(t *testing.T) {
 	m.bothSee(t, federation.Down, federation.TransportDisconnected)
 	proxy.Set(linkproxy.Pass)
 	m.bothSee(t, federation.Healthy, "")
+
+	for i := range 2 {
+		h, err := m.api[i].LinkHistory(t.Context(), "link-site-a-site-b", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		downs := 0
+		for _, tr := range h.Transitions {
+			if tr.To == string(federation.Down) && tr.Cause == federation.TransportDisconnected {
+				downs++
+			}
+		}
+		if downs != 2 || h.Availability <= 0 || h.Availability >= 1 || h.DownSeconds <= 0 || h.Transitions[0].To != string(federation.Healthy) {
+			t.Errorf("site %d has the history %+v", i, h)
+		}
+	}
 }
 
 func TestAClockThatIsOffShowsAndStopsNothing(t *testing.T) {

@@ -34,6 +34,7 @@ type cli struct {
 	Ingest   ingestCmd   `cmd:"" help:"Raise what sensors write: Suricata, Wazuh, OCSF, or the API's own JSON."`
 	Sites    sitesCmd    `cmd:"" help:"List the sites that a site knows."`
 	Topology topologyCmd `cmd:"" help:"Show the mesh as a site sees it."`
+	History  historyCmd  `cmd:"" help:"Show what became of a link, and how available it was."`
 	Alerts   alertsCmd   `cmd:"" help:"List, follow, show and triage the alerts of a site."`
 }
 

@@ -173,6 +173,23 @@ func (g *gateway) registerMesh(api huma.API) {
 		return reply(put(ctx, g, ask.Deliveries, ask.None{}))
 	})
 
+	op = operation(http.MethodGet, "/api/v1/links/{id}/history", "get-link-history", tagMesh, "Show the history of a link",
+		"The changes of a link's status, the newest first, and for how much of the time it was healthy, degraded and down.", http.StatusNotFound)
+	op.Parameters = []*huma.Param{
+		{Name: "id", In: "path", Required: true, Description: "The id of the link, e.g. link-site-a-site-b", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(200)}},
+		{
+			Name: "hours", In: "query", Description: "How far to look back",
+			Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: ptr(1.0), Maximum: ptr(float64(ask.MaxHistoryHours)), Default: ask.DefaultHistoryHours},
+		},
+	}
+	type historyInput struct {
+		ID    string `path:"id" hidden:"true"`
+		Hours int    `query:"hours" hidden:"true"`
+	}
+	huma.Register(api, op, func(ctx context.Context, in *historyInput) (*answer[federation.History], error) {
+		return reply(put(ctx, g, ask.LinkHistory, ask.HistoryOf{LinkID: in.ID, Hours: in.Hours}))
+	})
+
 	op = withBody[federation.Agents](api, operation(http.MethodPut, "/api/v1/system/agents", "set-agents", tagMesh, "Set the agent counts",
 		"Sets how many endpoint agents report to this site. The heartbeat carries the counts to the peers."))
 	type agentsInput struct{ Payload body[federation.Agents] }

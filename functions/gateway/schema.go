@@ -187,6 +187,11 @@ func fieldDocs() map[string]map[string]property {
 			"cause": says("Why the link is not healthy; only where it is not", among(federation.Causes())), "latency": says("What this site's echoes to the peer say; only once one was sent"),
 			"peer_view": says("The link as the peer last gossiped that it sees it: a failure of one direction shows as two views that differ"),
 		},
+		"History": {
+			"link_id": says("The link"), "from": says("The start of the time; later than asked for where the link was not known yet, or changed too often to list it all"), "to": says("Its end: now"),
+			"transitions": says("The changes of status, the newest first"), "availability": says("The share of the time that the link was not down", bounds(0, 1)),
+			"healthy_seconds": says("For how long it was healthy"), "degraded_seconds": says("For how long it was degraded"), "down_seconds": says("For how long it was down"),
+		},
 		"LinkView": {
 			"peer": says("The site at the other end, seen from the one whose view it is", pattern(siteIDForm)), "status": says("How good the link is in this view", linkStatuses),
 			"cause": says("Why it is not healthy; only where it is not", among(federation.Causes())), "latency": says("What this view's echoes say"),

@@ -24,6 +24,7 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, now func()
 		Triggers: []function.Trigger{
 			function.Reply(ask.Topology, q.topology),
 			function.Reply(ask.Sites, q.sites),
+			function.Reply(ask.LinkHistory, q.history),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},
 	}
@@ -66,4 +67,26 @@ func (q query) sites(ctx context.Context, p ask.Page) (ask.List[federation.Site]
 		sites[i] = sites[i].At(now, q.thresholds)
 	}
 	return ask.List[federation.Site]{Items: sites, Total: total, Skip: p.Skip, Limit: p.Limit}, nil
+}
+
+// maxTransitions keeps the answer under the megabyte that a NATS message may have.
+const maxTransitions = 2000
+
+func (q query) history(ctx context.Context, h ask.HistoryOf) (federation.History, error) {
+	if h.Hours == 0 {
+		h.Hours = ask.DefaultHistoryHours
+	}
+	to := q.now().UTC()
+	from := to.Add(-time.Duration(h.Hours) * time.Hour)
+	before, known, ts, err := q.store.LinkHistory(ctx, q.bus.Site().ID, h.LinkID, from, maxTransitions)
+	if err != nil {
+		return federation.History{}, err
+	}
+	if known.After(from) {
+		from = known
+	}
+	if len(ts) == maxTransitions {
+		from = ts[0].At
+	}
+	return federation.NewHistory(h.LinkID, from, to, before, ts), nil
 }

@@ -13,6 +13,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -168,6 +169,13 @@ func (c *Client) Deliveries(ctx context.Context) (federation.Deliveries, error) 
 	var d federation.Deliveries
 	_, err := c.call(ctx, "reading the deliveries", http.MethodGet, "/api/v1/federation/deliveries", nil, nil, &d)
 	return d, err
+}
+
+// LinkHistory is the way of a link over the last hours, 1 to [ask.MaxHistoryHours].
+func (c *Client) LinkHistory(ctx context.Context, id string, hours int) (federation.History, error) {
+	var h federation.History
+	_, err := c.call(ctx, "reading the history of the link", http.MethodGet, "/api/v1/links/"+url.PathEscape(id)+"/history", url.Values{"hours": {strconv.Itoa(hours)}}, nil, &h)
+	return h, err
 }
 
 // SetAgents sets the agent counts that the site's heartbeat carries.

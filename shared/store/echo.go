@@ -27,7 +27,6 @@ func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes 
 		if err := s.dialect.forUpdate(tx.NewSelect().Model(&rows).Where("id IN ?", bun.Tuple(ids)).Order("id")).Scan(ctx); err != nil {
 			return err
 		}
-		var out []Outgoing
 		for i := range rows {
 			r := &rows[i]
 			r.Probe.V = r.Probe.V.Next(echoes[r.ID])
@@ -37,10 +36,9 @@ func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes 
 			}
 			if changed {
 				changes = append(changes, c)
-				out = append(out, c.outgoing(own))
 			}
 		}
-		return enqueue(ctx, tx, at, out...)
+		return tell(ctx, tx, own, at, changes)
 	})
 	if err != nil {
 		return nil, err

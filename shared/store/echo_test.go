@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
@@ -59,6 +60,21 @@ func echoesMarkALink(t *testing.T, f fixture) {
 	if l.Latency == nil || l.Latency.Echoes != 7 || *l.Latency.MedianMs != 3 {
 		t.Errorf("the latency is %+v", l.Latency)
 	}
+	before, known, ts, err := s.LinkHistory(t.Context(), own.ID, linkAB, t0.Add(4*time.Second), 10)
+	if err != nil || before != federation.LinkDegraded || !known.Equal(t0) || len(ts) != 2 {
+		t.Errorf("from the second change on the history is %s, %v, %+v: %v", before, known, ts, err)
+	}
+	before, _, ts, err = s.LinkHistory(t.Context(), own.ID, linkAB, t0, 1)
+	if err != nil || before != federation.Down || len(ts) != 1 || ts[0].To != string(federation.Healthy) {
+		t.Errorf("the newest change is %s, %+v: %v", before, ts, err)
+	}
+	before, _, ts, err = s.LinkHistory(t.Context(), own.ID, linkAB, at.Add(time.Hour), 10)
+	if err != nil || before != federation.Healthy || len(ts) != 0 {
+		t.Errorf("after every change the history is %s, %+v: %v", before, ts, err)
+	}
+	_, _, _, err = s.LinkHistory(t.Context(), own.ID, "link-site-a-unknown", t0, 10)
+	isFault(t, err, fault.NotFound, "there is no link")
+
 	var causes []federation.Cause
 	for _, e := range events(t, s) {
 		if e.Transition != nil && e.Transition.ID == linkAB {
@@ -75,6 +91,23 @@ func echoesMarkALink(t *testing.T, f fixture) {
 	record(t, s, gossipOf("site-b", later), later)
 	if l := onlyLink(t, s); l.Status != federation.Healthy || l.Cause != "" {
 		t.Errorf("with an old echo the link is %s (%s)", l.Status, l.Cause)
+	}
+}
+
+func oldHistoryGoes(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	record(t, s, gossipOf("site-b", t0), t0)
+	down := t0.Add(time.Hour)
+	must(s.Age(t.Context(), own.ID, down, ages))(t)
+	back := down.Add(HistoryAge)
+	record(t, s, gossipOf("site-b", back), back)
+	if _, _, ts, err := s.LinkHistory(t.Context(), own.ID, linkAB, t0, 10); err != nil || len(ts) != 2 {
+		t.Errorf("at the bound the history is %+v: %v", ts, err)
+	}
+	must(s.Age(t.Context(), own.ID, back.Add(time.Hour), ages))(t)
+	_, _, ts, err := s.LinkHistory(t.Context(), own.ID, linkAB, t0, 10)
+	if err != nil || len(ts) != 2 || !ts[0].At.Equal(back) {
+		t.Errorf("past the bound the history is %+v: %v", ts, err)
 	}
 }
 

@@ -76,10 +76,10 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 		if changed {
 			result.Transitions = append(result.Transitions, change)
 		}
-		for _, c := range result.Transitions {
-			out = append(out, c.outgoing(own))
+		if err := enqueue(ctx, tx, at, out...); err != nil {
+			return err
 		}
-		return enqueue(ctx, tx, at, out...)
+		return tell(ctx, tx, own, at, result.Transitions)
 	})
 	if err != nil {
 		return GossipResult{}, err
@@ -143,7 +143,6 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 	}
 	var changes []Change
 	err := s.write(ctx, "ageing sites and links", func(ctx context.Context, tx bun.Tx) error {
-		var out []Outgoing
 		for _, d := range due {
 			q := tx.NewUpdate().Table(d.table).Set("status = ?", d.To)
 			if d.Kind == federation.LinkTransition {
@@ -155,10 +154,9 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 			}
 			if won {
 				changes = append(changes, d.Change)
-				out = append(out, d.outgoing(own))
 			}
 		}
-		return enqueue(ctx, tx, at, out...)
+		return tell(ctx, tx, own, at, changes)
 	})
 	if err != nil {
 		return nil, err

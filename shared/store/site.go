@@ -73,7 +73,7 @@ func (s *Store) UpsertOwnSite(ctx context.Context, id federation.Identity, at ti
 		if prev.Status == federation.Online {
 			return nil
 		}
-		return enqueue(ctx, tx, at, siteChange(row.ID, prev.Status, federation.Online, at, 0).outgoing(id.ID))
+		return tell(ctx, tx, id.ID, at, []Change{siteChange(row.ID, prev.Status, federation.Online, at, 0)})
 	})
 	if err != nil {
 		return federation.Site{}, err

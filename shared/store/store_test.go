@@ -70,7 +70,7 @@ func TestStore(t *testing.T) {
 
 // suite is every test, in the files of what they are about.
 var suite = []func(*testing.T, fixture){
-	echoesMarkALink, aOneWayFailureIsTwoViews,
+	echoesMarkALink, oldHistoryGoes, aOneWayFailureIsTwoViews,
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,
 	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne,
 	replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
@@ -198,7 +198,7 @@ func (f fixture) replicas(t *testing.T, n int) []*Store {
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {
 	s := f.open(t)
-	want := []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes"}
+	want := []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes", "0007_transitions"}
 	before := must(s.Migrations(t.Context()))(t)
 	if len(before) != len(want) || before[0].AppliedAt != nil {
 		t.Errorf("a new database has the migrations %v", before)
@@ -224,7 +224,7 @@ func migrateIsSafeAtOnce(t *testing.T, f fixture) {
 	}) {
 		total = append(total, applied...)
 	}
-	equal(t, "applied by all together", total, []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes"})
+	equal(t, "applied by all together", total, []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes", "0007_transitions"})
 }
 
 func readyNamesWhatIsMissing(t *testing.T, f fixture) {

@@ -1,0 +1,35 @@
+package ask
+
+import (
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+)
+
+// LinkHistory is asked of topologyquery.
+var LinkHistory = function.Endpoint[HistoryOf, federation.History]{Function: "topologyquery", Name: "history", Doc: "the transitions and the availability of a link"}
+
+// Bounds of a history, in hours.
+const (
+	DefaultHistoryHours = 24
+	MaxHistoryHours     = 90 * 24
+	maxLinkID           = 200
+)
+
+// HistoryOf chooses a link and how far to look back.
+type HistoryOf struct {
+	LinkID string `json:"link_id"`
+	Hours  int    `json:"hours"` // 0: DefaultHistoryHours
+}
+
+// Validate refuses an id that no link can have, and a time outside the bounds.
+func (h HistoryOf) Validate() error {
+	if h.LinkID == "" || !validText(h.LinkID, maxLinkID) {
+		return &fault.Error{Code: fault.NotFound, Message: "there is no link with this id"}
+	}
+	var wrong fault.Fields
+	if h.Hours < 0 || h.Hours > MaxHistoryHours {
+		wrong.Add("hours", itoa(h.Hours), "a whole number from 1 to "+itoa(MaxHistoryHours))
+	}
+	return wrong.Err("the question is not valid")
+}
