@@ -47,6 +47,17 @@ func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
 		t.Errorf("the topology does not show the link: %s", out)
 	}
 
+	preview := parsed[ask.SharingPreview](t, "sharing", "preview", a, "--severity=high", "--tlp=green")
+	if preview.SiteID != "site-a" || len(preview.Peers) != 1 || preview.Peers[0].Peer != "site-b" || !preview.Peers[0].Admitted {
+		t.Errorf("preview: %+v", preview)
+	}
+	out := command(t, "sharing", "preview", a, "--severity=critical", "--tlp=amber+strict")
+	for _, want := range []string{"Gate of site-a: severity high or worse, tlp clear, green, amber\n", "site-b  no        tlp   tlp amber+strict stays at its site"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the table of the preview does not show %q: %s", want, out)
+		}
+	}
+
 	follower := run(t, nil, "alerts", "--follow", a)
 	var raised int
 	natstest.Within(t, 20*time.Second, "the follower is told of an alert of the peer", func() bool {
@@ -67,7 +78,8 @@ func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
 	if out := command(t, "alerts", "set-status", a, first.ID, "triaged"); !strings.Contains(out, "is triaged") {
 		t.Error(out)
 	}
-	if out := command(t, "alerts", "show", a, first.ID); !strings.Contains(out, first.Title) || !strings.Contains(out, "triaged") || !strings.Contains(out, "Site B (site-b)") {
+	if out := command(t, "alerts", "show", a, first.ID); !strings.Contains(out, first.Title) || !strings.Contains(out, "triaged") || !strings.Contains(out, "Site B (site-b)") ||
+		!strings.Contains(out, "TLP:              amber\n") {
 		t.Errorf("the alert is shown as %s", out)
 	}
 }

@@ -36,6 +36,7 @@ type cli struct {
 	Topology topologyCmd `cmd:"" help:"Show the mesh as a site sees it."`
 	History  historyCmd  `cmd:"" help:"Show what became of a link, and how available it was."`
 	Alerts   alertsCmd   `cmd:"" help:"List, follow, show and triage the alerts of a site."`
+	Sharing  sharingCmd  `cmd:"" help:"Show what would leave a site."`
 }
 
 // stdio is where a command reads and writes, so that a test can stand in for the terminal.

@@ -317,6 +317,7 @@ func alertSheet(w io.Writer, a federation.Alert) error {
 		field("Severity", severity)
 		field("Status", status)
 	}
+	field("TLP", string(a.TLP))
 	field("Source", a.Source)
 	if o := a.Origin; o != nil {
 		field("Origin", fmt.Sprintf("%s (%s), alert %s\nraised %s, received %s", o.SiteName, o.SiteID, o.AlertID, stamp(&o.RaisedAt), stamp(&o.ReceivedAt)))

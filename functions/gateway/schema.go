@@ -189,7 +189,7 @@ func fieldDocs() map[string]map[string]property {
 		},
 		"History": {
 			"link_id": says("The link"), "from": says("The start of the time; later than asked for where the link was not known yet, or changed too often to list it all"), "to": says("Its end: now"),
-			"transitions": says("The changes of status, the newest first"), "availability": says("The share of the time that the link was not down", bounds(0, 1)),
+			"transitions": says("The changes of status, the newest first"), "availability": says("The share of the time that the link was not down, 0 to 1"),
 			"healthy_seconds": says("For how long it was healthy"), "degraded_seconds": says("For how long it was degraded"), "down_seconds": says("For how long it was down"),
 		},
 		"LinkView": {
@@ -200,7 +200,7 @@ func fieldDocs() map[string]map[string]property {
 		"Latency": {
 			"last_ms": says("The round trip of the newest echo in milliseconds; null where it was lost"), "median_ms": says("The median round trip; null where every echo was lost"),
 			"p99_ms": says("The round trip that 99 of 100 echoes do not exceed"), "jitter_ms": says("The mean difference between one round trip and the next"),
-			"clock_offset_ms": says("How far the peer's clock is ahead, give or take half a round trip"), "loss": says("The share of the echoes that were lost", bounds(0, 1)),
+			"clock_offset_ms": says("How far the peer's clock is ahead, give or take half a round trip"), "loss": says("The share of the echoes that were lost, 0 to 1"),
 			"echoes": says("How many echoes the figures are over, at most " + strconv.Itoa(federation.EchoWindow)), "measured_at": says("When the newest of them was sent"),
 		},
 		"Topology":   {"site_id": says("The site that answers", pattern(siteIDForm)), "generated_at": says("When the answer was made"), "sites": says("Every site that is known, this one included"), "links": says("Every link of this site")},
