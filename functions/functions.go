@@ -15,6 +15,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions/alertquery"
 	"github.com/auroramesh/auroramesh/functions/alertrelay"
 	"github.com/auroramesh/auroramesh/functions/alertsink"
+	"github.com/auroramesh/auroramesh/functions/deadletters"
 	"github.com/auroramesh/auroramesh/functions/gateway"
 	"github.com/auroramesh/auroramesh/functions/healthsink"
 	"github.com/auroramesh/auroramesh/functions/heartbeat"
@@ -92,6 +93,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		{Name: "heartbeat", New: func(e Env, b *function.Bus) function.Function {
 			return heartbeat.New(e.Settings.Heartbeat(), e.Settings.Enabled, e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
+		{Name: "deadletters", Stateless: true, New: func(_ Env, b *function.Bus) function.Function { return deadletters.New(b) }},
 		{Name: "gateway", Stateless: true, New: func(e Env, b *function.Bus) function.Function {
 			return gateway.New(b.Site(), e.Settings.HTTPListen, expected(e.Settings), b, e.Registry, e.Log, e.Now)
 		}},

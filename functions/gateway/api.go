@@ -18,10 +18,11 @@ import (
 
 // The groups of operations, in the order of the page.
 const (
-	tagAlerts = "Alerts"
-	tagMesh   = "Mesh"
-	tagEvents = "Events"
-	tagState  = "State of the site"
+	tagAlerts  = "Alerts"
+	tagMesh    = "Mesh"
+	tagEvents  = "Events"
+	tagLetters = "Dead letters"
+	tagState   = "State of the site"
 )
 
 // answer is the output of an operation that answers with one JSON value.
@@ -44,6 +45,7 @@ func (g *gateway) api(mux *http.ServeMux, metrics prometheus.Gatherer) huma.API 
 				{Name: tagAlerts, Description: "The queue of the site."},
 				{Name: tagMesh, Description: "The sites of the mesh and the links between them, as this site sees them."},
 				{Name: tagEvents, Description: "What happens, as it happens."},
+				{Name: tagLetters, Description: "Messages that functions of the site could not handle."},
 				{Name: tagState, Description: "For monitoring."},
 			},
 		},
@@ -55,6 +57,7 @@ func (g *gateway) api(mux *http.ServeMux, metrics prometheus.Gatherer) huma.API 
 	g.registerSharing(api)
 	g.registerMesh(api)
 	g.registerEvents(api)
+	g.registerDeadLetters(api)
 	g.registerState(api, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	describe(registry)
 	for _, path := range api.OpenAPI().Paths {

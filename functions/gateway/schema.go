@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -79,6 +80,8 @@ func bounds(low, high float64) property {
 	return func(s *huma.Schema) { s.Minimum, s.Maximum = &low, &high }
 }
 
+func atLeast(low float64) property { return func(s *huma.Schema) { s.Minimum = &low } }
+
 func entries(most int, each ...property) property {
 	return func(s *huma.Schema) {
 		s.MaxItems = ptr(most)
@@ -146,7 +149,16 @@ func fieldDocs() map[string]map[string]property {
 	for name, p := range alert {
 		raised[name] = p
 	}
+	letter := map[string]property{
+		"id": says("The id of the dead letter at this site", atLeast(1)), "function": says("The function that gave the message up"), "trigger": says("The trigger of that function"),
+		"reason": says("Why it was given up"), "code": says("The kind of that error", among(fault.Codes())),
+		"source": says("Where the message came from: site/stream/consumer"), "subject": says("The subject of the message there"), "sequence": says("The sequence of the message there"),
+		"at": says("When it was given up"), "size": says("The bytes of its payload"),
+	}
+	letterText := map[string]property{"payload": says("The payload as text, or the beginning of it"), "truncated": says("Whether the payload goes on")}
+	maps.Copy(letterText, letter)
 	return map[string]map[string]property{
+		"DeadLetter": letter, "DeadLetterText": letterText, "ListDeadLetter": page("The dead letters of this page, newest first"),
 		"NewAlert": newAlert, "Alert": alert, "RaisedAlert": raised,
 		"SharingPreview": {
 			"site_id": says("The site that answers", pattern(siteIDForm)), "severity": says("How bad the alert is", among(federation.Severities())),

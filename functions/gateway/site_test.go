@@ -185,6 +185,26 @@ func newWholeSite(t *testing.T) *site {
 	answers(t, s, ask.UpdateAlert, func(u ask.AlertUpdate) (federation.Alert, error) {
 		return federation.Alert{ID: u.ID, Status: u.Patch.Status}, nil
 	})
+	letter := func(id function.LetterID) (ask.DeadLetter, error) {
+		if id.ID != 7 {
+			return ask.DeadLetter{}, fault.New(fault.NotFound, "there is no dead letter with the id %d", id.ID)
+		}
+		return ask.DeadLetter{ID: id.ID, Function: "alertsink", At: noon}, nil
+	}
+	answers(t, s, ask.ListDeadLetters, func(p ask.Page) (ask.List[ask.DeadLetter], error) {
+		return ask.List[ask.DeadLetter]{Total: 9, Skip: p.Skip, Limit: p.Limit}, nil
+	})
+	answers(t, s, ask.GetDeadLetter, func(id function.LetterID) (ask.DeadLetterText, error) {
+		l, err := letter(id)
+		return ask.DeadLetterText{DeadLetter: l, Payload: "<x>"}, err
+	})
+	answers(t, s, ask.DropDeadLetter, letter)
+	answers(t, s, ask.RetryDeadLetter, func(id function.LetterID) (ask.DeadLetter, error) {
+		if id.ID == 8 {
+			return ask.DeadLetter{}, fault.New(fault.Conflict, "it failed again")
+		}
+		return letter(id)
+	})
 	answers(t, s, ask.SetAgents, func(a federation.Agents) (federation.Site, error) {
 		return federation.Site{ID: identity.ID, AgentsTotal: a.Total, AgentsOnline: a.Online}, nil
 	})

@@ -19,6 +19,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
 )
 
 // serve starts a server that answers with h, and a client of it that loses no time.
@@ -78,6 +79,22 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 		}},
 		{"POST /api/v1/sharing/preview {\"title\":\"t\",\"severity\":\"high\",\"tlp\":\"red\",\"source\":\"s\"}", func(ctx context.Context, c *apiclient.Client) error {
 			_, err := c.PreviewSharing(ctx, federation.NewAlert{Title: "t", Severity: federation.High, TLP: federation.TLPRed, Source: "s"})
+			return err
+		}},
+		{"GET /api/v1/deadletters?limit=2&skip=1", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.DeadLetters(ctx, ask.Page{Skip: 1, Limit: 2})
+			return err
+		}},
+		{"GET /api/v1/deadletters/7", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.DeadLetter(ctx, function.LetterID{ID: 7})
+			return err
+		}},
+		{"POST /api/v1/deadletters/7/retry", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.RetryDeadLetter(ctx, function.LetterID{ID: 7})
+			return err
+		}},
+		{"DELETE /api/v1/deadletters/7", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.DropDeadLetter(ctx, function.LetterID{ID: 7})
 			return err
 		}},
 		{"GET /api/v1/sites", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Sites(ctx, ask.Page{}); return err }},

@@ -20,6 +20,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
 )
 
 // DefaultBase is the address of the first site of the demo.
@@ -148,6 +149,43 @@ func (c *Client) Update(ctx context.Context, id string, p federation.AlertPatch)
 	}
 	_, err := c.call(ctx, "changing the alert", http.MethodPatch, "/api/v1/alerts/"+url.PathEscape(id), nil, p, &a)
 	return a, err
+}
+
+// DeadLetters is a page of the messages that the site could not handle, newest first.
+func (c *Client) DeadLetters(ctx context.Context, p ask.Page) (ask.List[ask.DeadLetter], error) {
+	var list ask.List[ask.DeadLetter]
+	_, err := c.call(ctx, "listing dead letters", http.MethodGet, lettersPath, pageQuery(p), nil, &list)
+	return list, err
+}
+
+// DeadLetter is the dead letter with the given id, and its payload.
+func (c *Client) DeadLetter(ctx context.Context, id function.LetterID) (ask.DeadLetterText, error) {
+	var l ask.DeadLetterText
+	_, err := c.call(ctx, "reading the dead letter", http.MethodGet, letterPath(id), nil, nil, &l)
+	return l, err
+}
+
+// RetryDeadLetter lets its function handle a dead letter again, and returns it as
+// it was before it went. An answer lost on its way makes a later attempt find it
+// gone, which is NotFound.
+func (c *Client) RetryDeadLetter(ctx context.Context, id function.LetterID) (ask.DeadLetter, error) {
+	var l ask.DeadLetter
+	_, err := c.call(ctx, "retrying the dead letter "+strconv.FormatUint(id.ID, 10), http.MethodPost, letterPath(id)+"/retry", nil, nil, &l)
+	return l, err
+}
+
+// DropDeadLetter deletes a dead letter, and returns it as it was. As with
+// [Client.RetryDeadLetter], NotFound may mean that an earlier attempt did it.
+func (c *Client) DropDeadLetter(ctx context.Context, id function.LetterID) (ask.DeadLetter, error) {
+	var l ask.DeadLetter
+	_, err := c.call(ctx, "dropping the dead letter "+strconv.FormatUint(id.ID, 10), http.MethodDelete, letterPath(id), nil, nil, &l)
+	return l, err
+}
+
+const lettersPath = "/api/v1/deadletters"
+
+func letterPath(id function.LetterID) string {
+	return lettersPath + "/" + strconv.FormatUint(id.ID, 10)
 }
 
 // Sites is a page of the sites that the site knows, itself included.

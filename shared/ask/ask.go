@@ -24,6 +24,11 @@ var (
 	UpdateAlert    = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertquery", Name: "update", Doc: "change the status of an alert"}
 
 	Deliveries = function.Endpoint[None, federation.Deliveries]{Function: "ledger", Name: "deliveries", Doc: "what each peer has stored, and what waits for it"}
+
+	ListDeadLetters = function.Endpoint[Page, List[DeadLetter]]{Function: "deadletters", Name: "list", Doc: "a page of the dead letters, newest first"}
+	GetDeadLetter   = function.Endpoint[function.LetterID, DeadLetterText]{Function: "deadletters", Name: "get", Doc: "one dead letter with its payload"}
+	RetryDeadLetter = function.Endpoint[function.LetterID, DeadLetter]{Function: "deadletters", Name: "retry", Doc: "let its function handle a dead letter again, and delete it where that succeeds"}
+	DropDeadLetter  = function.Endpoint[function.LetterID, DeadLetter]{Function: "deadletters", Name: "drop", Doc: "delete a dead letter"}
 )
 
 // None is the question without parameters.

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
-	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // Source is a durable consumer of a stream, at the own site or at a peer.
@@ -42,6 +40,7 @@ func SourceOf(ctx context.Context) Source {
 // fails, its messages are tried one by one, so that one poisonous message does not
 // hold up its neighbours; it becomes a dead letter after [Attempts] deliveries.
 // A failure that time may mend (Unavailable, Timeout) is retried without end.
+// The handler is called once more for a dead letter where [RetryEndpoint] is asked.
 func ConsumeEach[M any](sources func(context.Context) ([]Source, error), rescan time.Duration, handler func(context.Context, []M) error, opts ...Option) Trigger {
 	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler}
 }
@@ -235,42 +234,6 @@ func deliveries(msg jetstream.Msg) uint64 {
 func waiting(msg jetstream.Msg) bool {
 	meta, err := msg.Metadata()
 	return err == nil && meta.NumPending > 0
-}
-
-// The headers of a dead letter.
-const (
-	HeaderReason   = "Aurora-Reason"   // why it was given up
-	HeaderCode     = "Aurora-Code"     // the code of that error
-	HeaderSource   = "Aurora-Source"   // site/stream/consumer that it came from
-	HeaderSubject  = "Aurora-Subject"  // its original subject
-	HeaderSequence = "Aurora-Sequence" // its sequence in that stream
-)
-
-// bury puts a message, with the reason, among the dead letters and ends its
-// delivery. Until the dead letter is stored the message stays where it was.
-func (r *Running) bury(m *meter, s Source, msg jetstream.Msg, reason error) {
-	ctx, cancel := context.WithTimeout(r.base, 5*time.Second)
-	defer cancel()
-	letter := &nats.Msg{Subject: subject.DeadLetter(r.bus.site.ID, r.fn.Name), Data: msg.Data(), Header: nats.Header{}}
-	letter.Header.Set(HeaderReason, oneLine(reason.Error()))
-	letter.Header.Set(HeaderCode, string(fault.Of(reason).Code))
-	letter.Header.Set(HeaderSource, s.String())
-	letter.Header.Set(HeaderSubject, msg.Subject())
-	id := s.String()
-	if meta, err := msg.Metadata(); err == nil {
-		letter.Header.Set(HeaderSequence, fmt.Sprint(meta.Sequence.Stream))
-		id = fmt.Sprintf("%s/%d/%d", s, meta.Sequence.Stream, meta.Timestamp.UnixNano())
-	}
-	if _, err := r.bus.js.PublishMsg(ctx, letter, jetstream.WithMsgID(id)); err != nil {
-		r.log.Error("a dead letter could not be stored; its message will come again", "source", s.String(), "error", err)
-		retry(r, []jetstream.Msg{msg})
-		return
-	}
-	m.metrics.dead.WithLabelValues(m.function, m.trigger).Inc()
-	r.log.Warn("a message was given up and put among the dead letters", "source", s.String(), "subject", msg.Subject(), "reason", reason)
-	if err := msg.TermWithReason(oneLine(reason.Error())); err != nil {
-		r.log.Debug("a delivery could not be ended", "source", s.String(), "error", err)
-	}
 }
 
 // pull hands over messages of a consumer, up to batch at a time, until ctx ends

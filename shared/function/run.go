@@ -53,7 +53,13 @@ func Start(fn Function, bus *Bus, metrics *Metrics, log *slog.Logger) (*Running,
 }
 
 func (r *Running) start() error {
-	triggers := append([]Trigger{Reply(HealthEndpoint(r.fn.Name), r.health, Parallel(1))}, r.fn.Triggers...)
+	triggers := []Trigger{Reply(HealthEndpoint(r.fn.Name), r.health, Parallel(1))}
+	for _, t := range r.fn.Triggers {
+		triggers = append(triggers, t)
+		if c, ok := t.(retriable); ok {
+			triggers = append(triggers, c.retrying(r))
+		}
+	}
 	for _, t := range triggers {
 		m := &meter{function: r.fn.Name, metrics: r.metrics}
 		m.trigger, m.kind, m.detail = t.describe(r)
@@ -288,11 +294,6 @@ func (r *Running) inFlight() (n int) {
 		n += m.health().InFlight
 	}
 	return n
-}
-
-// ensureDeadLetters creates the stream for what a consumer cannot handle.
-func (r *Running) ensureDeadLetters(ctx context.Context) error {
-	return r.provision(ctx, stream.DeadLetters(r.bus.site.ID))
 }
 
 // oneLine makes an error fit for a message header.
