@@ -58,6 +58,18 @@ func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
 		}
 	}
 
+	deliveries := parsed[federation.Deliveries](t, "deliveries", a)
+	if deliveries.SiteID != "site-a" || len(deliveries.Deliveries) != 2 || deliveries.Deliveries[0].Peer != "site-b" {
+		t.Errorf("deliveries: %+v", deliveries)
+	}
+	if out := command(t, "deliveries", a); !strings.Contains(out, "PENDING") || !strings.Contains(out, "inbound") {
+		t.Errorf("the table of deliveries shows: %s", out)
+	}
+	quiet := m.raise(t, 0, alert("nothing to share", federation.Info))
+	if out := command(t, "deliveries", quiet.ID, a); !strings.Contains(out, "refused") || !strings.Contains(out, "site-b") {
+		t.Errorf("the deliveries of an alert show: %s", out)
+	}
+
 	follower := run(t, nil, "alerts", "--follow", a)
 	var raised int
 	natstest.Within(t, 20*time.Second, "the follower is told of an alert of the peer", func() bool {

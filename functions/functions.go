@@ -68,7 +68,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		{Name: "topologyquery", New: func(e Env, b *function.Bus) function.Function {
 			return topologyquery.New(e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
-		{Name: "alertrelay", New: func(e Env, b *function.Bus) function.Function { return alertrelay.New(limits, e.Store, b) }},
+		{Name: "alertrelay", New: func(e Env, b *function.Bus) function.Function { return alertrelay.New(limits, e.Store, b, e.Now) }},
 		{Name: "alertintake", New: func(e Env, b *function.Bus) function.Function {
 			return alertintake.New(e.Settings.Gate(), e.Store, b, e.Registerer, e.Log, e.Now)
 		}},
@@ -79,7 +79,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 			return alertsink.New(e.Store, b, e.Registerer, e.Now)
 		}},
 		{Name: "ledger", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
-			return ledger.New(limits, e.Store, b, e.Registerer, e.Now)
+			return ledger.New(e.Settings.Gate(), limits, e.Store, b, e.Registerer, e.Now)
 		}},
 		{Name: "staleness", New: func(e Env, b *function.Bus) function.Function {
 			return staleness.New(e.Settings.Heartbeat(), e.Settings.Thresholds(), e.Store, b, e.Log, e.Now)

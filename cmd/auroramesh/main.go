@@ -30,13 +30,14 @@ type cli struct {
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
-	Simulate simulateCmd `cmd:"" help:"Raise the alerts of an attack at a site."`
-	Ingest   ingestCmd   `cmd:"" help:"Raise what sensors write: Suricata, Wazuh, OCSF, or the API's own JSON."`
-	Sites    sitesCmd    `cmd:"" help:"List the sites that a site knows."`
-	Topology topologyCmd `cmd:"" help:"Show the mesh as a site sees it."`
-	History  historyCmd  `cmd:"" help:"Show what became of a link, and how available it was."`
-	Alerts   alertsCmd   `cmd:"" help:"List, follow, show and triage the alerts of a site."`
-	Sharing  sharingCmd  `cmd:"" help:"Show what would leave a site."`
+	Simulate   simulateCmd   `cmd:"" help:"Raise the alerts of an attack at a site."`
+	Ingest     ingestCmd     `cmd:"" help:"Raise what sensors write: Suricata, Wazuh, OCSF, or the API's own JSON."`
+	Sites      sitesCmd      `cmd:"" help:"List the sites that a site knows."`
+	Topology   topologyCmd   `cmd:"" help:"Show the mesh as a site sees it."`
+	History    historyCmd    `cmd:"" help:"Show what became of a link, and how available it was."`
+	Alerts     alertsCmd     `cmd:"" help:"List, follow, show and triage the alerts of a site."`
+	Sharing    sharingCmd    `cmd:"" help:"Show what would leave a site."`
+	Deliveries deliveriesCmd `cmd:"" help:"Show what each peer of a site has stored, and what waits for it."`
 }
 
 // stdio is where a command reads and writes, so that a test can stand in for the terminal.

@@ -25,8 +25,8 @@ const (
 )
 
 // New is the function for one site.
-func New(limits stream.Limits, st *store.Store, bus *function.Bus) function.Function {
-	r := relay{st, bus}
+func New(limits stream.Limits, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	r := relay{st, bus, now}
 	site := bus.Site().ID
 	return function.Function{
 		Name:        "alertrelay",
@@ -43,6 +43,7 @@ func New(limits stream.Limits, st *store.Store, bus *function.Bus) function.Func
 type relay struct {
 	store *store.Store
 	bus   *function.Bus
+	now   func() time.Time
 }
 
 func (r relay) relay(ctx context.Context) error {
@@ -58,14 +59,14 @@ func (r relay) relay(ctx context.Context) error {
 		for i, q := range queued {
 			msgs[i] = function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload}
 		}
-		stored, failed := r.bus.Store(ctx, msgs)
-		var done []int64
+		sequences, failed := r.bus.Store(ctx, msgs)
+		var done []store.Confirmed
 		for i, q := range queued {
-			if stored[i] {
-				done = append(done, q.ID)
+			if sequences[i] > 0 {
+				done = append(done, store.Confirmed{ID: q.ID, AlertID: q.AlertID, Sequence: sequences[i]})
 			}
 		}
-		if err := r.store.Published(ctx, done); err != nil {
+		if err := r.store.Published(ctx, r.now(), done); err != nil {
 			return fmt.Errorf("clearing the outbox: %w", err)
 		}
 		if failed != nil {

@@ -17,6 +17,8 @@ import (
 const (
 	alertsPath = "/api/v1/alerts"
 	alertPath  = "/api/v1/alerts/{id}"
+
+	alertDeliveriesPath = alertPath + "/deliveries"
 )
 
 // raisedAlert is the answer to a new alert: the alert, and what is not on it.
@@ -77,6 +79,17 @@ func (g *gateway) registerAlerts(api huma.API) {
 			return nil, err
 		}
 		return reply(put(ctx, g, ask.GetAlert, id))
+	})
+
+	op = operation(http.MethodGet, alertDeliveriesPath, "list-alert-deliveries", tagAlerts, "Show where an alert has arrived",
+		"For an alert raised here, how far it has come on its way to each peer. An alert from a peer is delivered from its origin alone, so there are no deliveries here.", http.StatusNotFound)
+	op.Parameters = []*huma.Param{idParam()}
+	huma.Register(api, op, func(ctx context.Context, in *getInput) (*answer[federation.AlertDeliveries], error) {
+		id := ask.AlertID{ID: in.ID}
+		if err := id.Validate(); err != nil {
+			return nil, err
+		}
+		return reply(put(ctx, g, ask.AlertDeliveries, id))
 	})
 
 	op = withBody[federation.AlertPatch](api, operation(http.MethodPatch, alertPath, "update-alert", tagAlerts, "Change an alert",

@@ -63,7 +63,7 @@ func TestTheDocumentHasEveryRoute(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"DELETE /api/v1/deadletters/{id}",
-		"GET /api/v1/alerts", "GET /api/v1/alerts/{id}", "GET /api/v1/deadletters", "GET /api/v1/deadletters/{id}", "GET /api/v1/events", "GET /api/v1/federation/deliveries",
+		"GET /api/v1/alerts", "GET /api/v1/alerts/{id}", "GET /api/v1/alerts/{id}/deliveries", "GET /api/v1/deadletters", "GET /api/v1/deadletters/{id}", "GET /api/v1/events", "GET /api/v1/federation/deliveries",
 		"GET /api/v1/links/{id}/history", "GET /api/v1/sites", "GET /api/v1/system/topology",
 		"GET /health", "GET /health/live", "GET /metrics", "PATCH /api/v1/alerts/{id}", "POST /api/v1/alerts",
 		"POST /api/v1/deadletters/{id}/retry", "POST /api/v1/sharing/preview", "PUT /api/v1/system/agents",

@@ -76,6 +76,12 @@ func TestReadsAndChangesReachTheFunctions(t *testing.T) {
 	if d := decode[federation.Deliveries](t, s.do(t, "GET", "/api/v1/federation/deliveries", "")); len(d.Deliveries) != 1 || d.Deliveries[0].Pending != nil {
 		t.Errorf("deliveries %+v", d)
 	}
+	if d := decode[federation.AlertDeliveries](t, s.do(t, "GET", "/api/v1/alerts/alert-1/deliveries", "")); d.AlertID != "alert-1" || d.Deliveries == nil {
+		t.Errorf("deliveries of an alert %+v", d)
+	}
+	if r := s.do(t, "GET", "/api/v1/alerts/alert-2/deliveries", ""); r.status != http.StatusNotFound {
+		t.Errorf("the deliveries of an unknown alert are answered with %d: %s", r.status, r.body)
+	}
 	if a := decode[federation.Alert](t, s.do(t, "GET", "/api/v1/alerts/alert-1", "")); a.ID != "alert-1" {
 		t.Errorf("alert %+v", a)
 	}

@@ -227,6 +227,15 @@ func fieldDocs() map[string]map[string]property {
 			"oldest_pending_at": says("When the oldest of them came into the stream, by the origin's clock; null where there is none, and for inbound"), "oldest_pending_seconds": says("The age of that alert"),
 			"redelivered": says("How many of the pending alerts have been sent more than once; no total"),
 		},
+		"AlertDeliveries": {
+			"alert_id": says("The id of the alert at this site"), "severity": says("How bad it is", among(federation.Severities())),
+			"origin_site": says("Where it was raised", pattern(siteIDForm)), "deliveries": says("One for each peer; none where the alert came from a peer"),
+		},
+		"AlertDelivery": {
+			"peer":   says("The other site", pattern(siteIDForm)),
+			"state":  says("refused: the gate does not admit it; queued: in the outbox or the stream, and the peer has not acknowledged everything up to it; stored: the peer has; unknown: nothing proves either any more", among(federation.DeliveryStates())),
+			"detail": says("Why, in words"),
+		},
 		"ListAlert": page("The alerts of this page, newest first"), "ListSite": page("The sites of this page"),
 		"Event": {
 			"kind": says("What happened", among(federation.EventKinds())), "at": says("When it happened"), "alert": says("The alert; only in events of alerts"),

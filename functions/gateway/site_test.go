@@ -219,6 +219,12 @@ func newWholeSite(t *testing.T) *site {
 	answers(t, s, ask.Deliveries, func(ask.None) (federation.Deliveries, error) {
 		return federation.Deliveries{SiteID: identity.ID, GeneratedAt: noon, Deliveries: []federation.Delivery{{Peer: "site-b", Direction: federation.Inbound}}}, nil
 	})
+	answers(t, s, ask.AlertDeliveries, func(id ask.AlertID) (federation.AlertDeliveries, error) {
+		if id.ID != "alert-1" {
+			return federation.AlertDeliveries{}, fault.New(fault.NotFound, "there is no alert %q at this site", id.ID)
+		}
+		return federation.AlertDeliveries{AlertID: id.ID, OriginSite: "site-b", Deliveries: []federation.AlertDelivery{}}, nil
+	})
 	return s
 }
 

@@ -32,14 +32,14 @@ const (
 )
 
 // New is the function for one site.
-func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
+func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"peer"})
 		reg.MustRegister(g)
 		return g
 	}
 	l := ledger{
-		store: st, bus: bus, now: now,
+		gate: gate, store: st, bus: bus, now: now,
 		pending: gauge("aurora_federation_deliveries_pending", "Alerts for a peer that it has not acknowledged, at the last look."),
 		oldest:  gauge("aurora_federation_delivery_oldest_pending_seconds", "Age of the oldest alert that a peer has not acknowledged, at the last look; 0 where there is none."),
 		stored:  gauge("aurora_federation_deliveries_stored", "Alerts that the stream holds and that a peer has acknowledged, at the last look."),
@@ -49,6 +49,7 @@ func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheu
 		Description: "Answers what each peer has stored and what waits for it.",
 		Triggers: []function.Trigger{
 			function.Reply(ask.Deliveries, l.deliveries),
+			function.Reply(ask.AlertDeliveries, l.alertDeliveries),
 			function.Every(refresh, l.measure, function.Named("measure")),
 		},
 		Streams: []jetstream.StreamConfig{stream.Alerts(bus.Site().ID, limits)},
@@ -57,6 +58,7 @@ func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheu
 }
 
 type ledger struct {
+	gate                    federation.Gate
 	store                   *store.Store
 	bus                     *function.Bus
 	now                     func() time.Time

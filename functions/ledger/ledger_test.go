@@ -22,6 +22,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions/ledger"
 	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
@@ -92,7 +93,7 @@ func start(t *testing.T, s *server.Server, now func() time.Time) book {
 		t.Fatal(err)
 	}
 	b := book{st, natstest.Bus(t, s, own, "ledger"), prometheus.NewRegistry()}
-	r, err := function.Start(ledger.New(stream.Limits{}, st, b.bus, b.reg, now), b.bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	r, err := function.Start(ledger.New(federation.Gate{MinSeverity: federation.High}, stream.Limits{}, st, b.bus, b.reg, now), b.bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +235,15 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 	}
 	out, _ = b.read(t)
 	equal(t, "with all acknowledged", figures(out), "reachable true, shared 3, stored 3, pending 0, oldest -, redelivered 0 ")
+
+	share(t, bus, federation.High) // right behind the floor
+	next, err := alerts.GetMsg(t.Context(), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began.Store(&next.Time)
+	out, _ = b.read(t)
+	equal(t, "with a further one", figures(out), "reachable true, shared 4, stored 3, pending 1, oldest 90 s, redelivered 0 ")
 }
 
 func TestTheGaugesShowWhatGoesOut(t *testing.T) {
@@ -302,4 +312,113 @@ func TestUnknownFiguresAreNull(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "JSON", string(data), `{"peer":"site-b","direction":"inbound","reachable":false,"shared":null,"stored":null,"pending":null,"oldest_pending_at":null,"oldest_pending_seconds":null,"redelivered":null}`)
+}
+
+func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
+	s := hub(t)
+	bus := natstest.Bus(t, s, own, "origin")
+	b := start(t, s, time.Now)
+	if _, err := bus.JetStream().CreateStream(t.Context(), stream.Events(own)); err != nil {
+		t.Fatal(err)
+	}
+	raise := func(title string, severity federation.Severity, shared bool) string {
+		t.Helper()
+		a := federation.NewAlert{Title: title, Severity: severity, Source: "test"}.Alert(title, time.Now())
+		var out []store.Outgoing
+		if shared {
+			out = append(out, store.Outgoing{Subject: subject.Alert(severity), MsgID: title, AlertID: a.ID, Payload: []byte("{}")})
+		}
+		if _, _, err := b.store.RaiseAlert(t.Context(), a, out); err != nil {
+			t.Fatal(err)
+		}
+		return a.ID
+	}
+	relay := func() { // as alertrelay does
+		t.Helper()
+		queued, err := b.store.Outbox(t.Context(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range queued {
+			sequences, err := bus.Store(t.Context(), []function.Message{{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{ID: q.ID, AlertID: q.AlertID, Sequence: sequences[0]}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	state := func(id string) string {
+		t.Helper()
+		d, err := function.Ask(t.Context(), b.bus, own, ask.AlertDeliveries, ask.AlertID{ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.AlertID != id || d.OriginSite != own || len(d.Deliveries) != 1 || d.Deliveries[0].Peer != peer {
+			t.Fatalf("deliveries of %s: %+v", id, d)
+		}
+		return string(d.Deliveries[0].State) + " " + d.Deliveries[0].Detail
+	}
+
+	low, first, second := raise("low", federation.Low, false), raise("first", federation.High, true), raise("second", federation.Critical, true)
+	equal(t, "low", state(low), "refused severity low is below high, the lowest that leaves")
+	equal(t, "in the outbox", state(first), "queued it waits in the outbox")
+	relay()
+	equal(t, "without a consumer", state(first), "queued site-b is not admitted yet")
+
+	c := admit(t, bus, own, peer)
+	const under = "queued it is in the stream, and the peer has not acknowledged everything up to it"
+	equal(t, "in the stream", state(first), under)
+	msgs := fetch(t, c, 2)
+	ack(t, msgs[1])
+	equal(t, "acknowledged above the floor", state(second), under)
+	ack(t, msgs[0])
+	equal(t, "first", state(first), "stored ")
+	equal(t, "second", state(second), "stored ")
+
+	equal(t, "without a record", state(raise("old", federation.High, false)), "unknown there is no record of its sharing: it was raised under a narrower gate, or before such records were kept")
+	equal(t, "shared under a wider gate", func() string { id := raise("wide", federation.Medium, true); relay(); return state(id) }(),
+		"unknown it was shared before the gate was narrowed: whether the peer took it by then is not recorded")
+	alerts, err := bus.JetStream().Stream(t.Context(), subject.AlertStream(own))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alerts.Purge(t.Context(), jetstream.WithPurgeSequence(2)); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "gone from the stream", state(first), "unknown the stream no longer holds it, so the acknowledgements prove nothing")
+	equal(t, "kept in the stream", state(second), "stored ")
+
+	received := federation.SharedAlert{
+		Version: federation.SharedAlertVersion, OriginSite: peer, OriginID: "1", RaisedAt: time.Now(),
+		NewAlert: federation.NewAlert{Title: "beacon", Severity: federation.High, Source: "edr"},
+	}.Received("here-1", time.Now())
+	if _, err := b.store.ReceiveAlerts(t.Context(), []federation.Alert{received}, nil); err != nil {
+		t.Fatal(err)
+	}
+	d, err := function.Ask(t.Context(), b.bus, own, ask.AlertDeliveries, ask.AlertID{ID: "here-1"})
+	if err != nil || d.OriginSite != peer || d.Deliveries == nil || len(d.Deliveries) != 0 {
+		t.Errorf("an alert of the peer: %+v, %v", d, err)
+	}
+	if _, err := function.Ask(t.Context(), b.bus, own, ask.AlertDeliveries, ask.AlertID{ID: "nobody"}); fault.Of(err).Code != fault.NotFound {
+		t.Errorf("an unknown alert: %v", err)
+	}
+}
+
+func TestASecondPublishHasTheFirstSequence(t *testing.T) {
+	s := hub(t)
+	b := start(t, s, time.Now)
+	m := function.Message{Subject: subject.Alert(federation.High), ID: "one", Payload: []byte("{}")}
+	other := function.Message{Subject: subject.Alert(federation.High), ID: "two", Payload: []byte("{}")}
+	got, err := b.bus.Store(t.Context(), []function.Message{m, other, m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "sequences", got, []uint64{1, 2, 1})
+	got, err = b.bus.Store(t.Context(), []function.Message{{Subject: "nobody.captures.this", ID: "three"}, m})
+	equal(t, "sequences", got, []uint64{0, 1})
+	if fault.Of(err).Code != fault.Unavailable {
+		t.Errorf("a message that no stream takes: %v", err)
+	}
 }

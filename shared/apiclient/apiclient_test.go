@@ -100,6 +100,10 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 		{"GET /api/v1/sites", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Sites(ctx, ask.Page{}); return err }},
 		{"GET /api/v1/system/topology", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Topology(ctx); return err }},
 		{"GET /api/v1/federation/deliveries", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Deliveries(ctx); return err }},
+		{"GET /api/v1/alerts/a%2Fb/deliveries", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.AlertDeliveries(ctx, "a/b")
+			return err
+		}},
 		{"PUT /api/v1/system/agents {\"total\":4,\"online\":3}", func(ctx context.Context, c *apiclient.Client) error {
 			_, err := c.SetAgents(ctx, federation.Agents{Total: 4, Online: 3})
 			return err

@@ -216,6 +216,16 @@ func (c *Client) LinkHistory(ctx context.Context, id string, hours int) (federat
 	return h, err
 }
 
+// AlertDeliveries is how far the alert with the given id has come on its way to each peer.
+func (c *Client) AlertDeliveries(ctx context.Context, id string) (federation.AlertDeliveries, error) {
+	var d federation.AlertDeliveries
+	if id == "" {
+		return d, fault.New(fault.NotFound, "there is no alert with this id")
+	}
+	_, err := c.call(ctx, "reading the deliveries of the alert", http.MethodGet, "/api/v1/alerts/"+url.PathEscape(id)+"/deliveries", nil, nil, &d)
+	return d, err
+}
+
 // SetAgents sets the agent counts that the site's heartbeat carries.
 func (c *Client) SetAgents(ctx context.Context, n federation.Agents) (federation.Site, error) {
 	var s federation.Site

@@ -23,7 +23,8 @@ var (
 	GetAlert       = function.Endpoint[AlertID, federation.Alert]{Function: "alertquery", Name: "get", Doc: "one alert"}
 	UpdateAlert    = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertquery", Name: "update", Doc: "change the status of an alert"}
 
-	Deliveries = function.Endpoint[None, federation.Deliveries]{Function: "ledger", Name: "deliveries", Doc: "what each peer has stored, and what waits for it"}
+	Deliveries      = function.Endpoint[None, federation.Deliveries]{Function: "ledger", Name: "deliveries", Doc: "what each peer has stored, and what waits for it"}
+	AlertDeliveries = function.Endpoint[AlertID, federation.AlertDeliveries]{Function: "ledger", Name: "alertdeliveries", Doc: "how far one alert has come on its way to each peer"}
 
 	ListDeadLetters = function.Endpoint[Page, List[DeadLetter]]{Function: "deadletters", Name: "list", Doc: "a page of the dead letters, newest first"}
 	GetDeadLetter   = function.Endpoint[function.LetterID, DeadLetterText]{Function: "deadletters", Name: "get", Doc: "one dead letter with its payload"}

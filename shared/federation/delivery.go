@@ -51,3 +51,46 @@ type Deliveries struct {
 	GeneratedAt time.Time  `json:"generated_at"`
 	Deliveries  []Delivery `json:"deliveries"`
 }
+
+// DeliveryState is how far one alert has come on its way to one peer.
+type DeliveryState string
+
+// The states of an alert on its way to a peer.
+const (
+	// DeliveryRefused: the gate does not admit its severity, so it does not leave.
+	DeliveryRefused DeliveryState = "refused"
+	// DeliveryQueued: it is in the outbox or in the stream, and the peer's
+	// acknowledgement floor has not passed it. An acknowledgement above the floor
+	// cannot be seen by itself, so an alert that the peer stored out of turn is
+	// queued until all before it are acknowledged too.
+	DeliveryQueued DeliveryState = "queued"
+	// DeliveryStored: the stream holds it, and the peer has acknowledged it and all
+	// before it, which it does after its commit. One that the peer refused, and put
+	// among its dead letters, is acknowledged too.
+	DeliveryStored DeliveryState = "stored"
+	// DeliveryUnknown: nothing proves the one or the other any more, e.g. because
+	// the stream, whose floor passes what it lets go of, no longer holds the alert.
+	DeliveryUnknown DeliveryState = "unknown"
+)
+
+// DeliveryStates lists every state.
+func DeliveryStates() []DeliveryState {
+	return []DeliveryState{DeliveryRefused, DeliveryQueued, DeliveryStored, DeliveryUnknown}
+}
+
+// AlertDelivery is how far one alert has come on its way to a peer.
+type AlertDelivery struct {
+	Peer   SiteID        `json:"peer"`
+	State  DeliveryState `json:"state"`
+	Detail string        `json:"detail,omitempty"` // why, in words
+}
+
+// AlertDeliveries is how far one alert has come on its way to every peer.
+type AlertDeliveries struct {
+	AlertID  string   `json:"alert_id"`
+	Severity Severity `json:"severity"`
+	// OriginSite is where the alert was raised. Only there is it delivered from: at
+	// any other site Deliveries is empty.
+	OriginSite SiteID          `json:"origin_site"`
+	Deliveries []AlertDelivery `json:"deliveries"`
+}

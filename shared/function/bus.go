@@ -130,10 +130,12 @@ type Message struct {
 }
 
 // Store publishes messages to the local streams that capture their subjects and
-// waits for the server to have them. It reports, for each, whether it is stored;
-// err is the first failure, Unavailable where JetStream did not answer.
-func (b *Bus) Store(ctx context.Context, msgs []Message) (stored []bool, err error) {
-	stored = make([]bool, len(msgs))
+// waits for the server to have them. It reports, for each, its sequence in its
+// stream, 0 where it is not stored; a message that was there already has the
+// sequence that it got then. err is the first failure, Unavailable where JetStream
+// did not answer.
+func (b *Bus) Store(ctx context.Context, msgs []Message) (sequences []uint64, err error) {
+	sequences = make([]uint64, len(msgs))
 	acks := make([]jetstream.PubAckFuture, len(msgs))
 	for i, m := range msgs {
 		acks[i], err = b.js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Data: m.Payload}, jetstream.WithMsgID(m.ID))
@@ -147,8 +149,8 @@ func (b *Bus) Store(ctx context.Context, msgs []Message) (stored []bool, err err
 			break
 		}
 		select {
-		case <-ack.Ok():
-			stored[i] = true
+		case stored := <-ack.Ok():
+			sequences[i] = stored.Sequence
 		case e := <-ack.Err():
 			if err == nil {
 				err = fault.New(fault.Unavailable, "the stream for %s did not take a message: %v", msgs[i].Subject, e)
@@ -159,5 +161,5 @@ func (b *Bus) Store(ctx context.Context, msgs []Message) (stored []bool, err err
 			}
 		}
 	}
-	return stored, err
+	return sequences, err
 }

@@ -479,12 +479,46 @@ func publishedRowsGo(t *testing.T, f fixture) {
 		t.Fatal(err)
 	}
 	queued := must(s.Outbox(t.Context(), 10))(t)
-	for _, ids := range [][]int64{nil, {queued[0].ID, queued[2].ID}, {queued[0].ID, 4711}} {
-		if err := s.Published(t.Context(), ids); err != nil {
+	for _, done := range [][]Confirmed{nil, {{ID: queued[0].ID}, {ID: queued[2].ID}}, {{ID: queued[0].ID}, {ID: 4711}}} {
+		if err := s.Published(t.Context(), t0, done); err != nil {
 			t.Fatal(err)
 		}
 	}
 	equal(t, "what is left", messages(t, s), []string{"2"})
+}
+
+func publishedAlertsKeepTheirSequence(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	if _, _, err := s.RaiseAlert(t.Context(), alertOf(t, "a", t0), []Outgoing{{MsgID: "event"}, {MsgID: "1", AlertID: "a-1"}, {MsgID: "2", AlertID: "a-2"}}); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "in the outbox", must(s.Sharing(t.Context(), "a-1"))(t), Sharing{Waiting: true})
+	queued := must(s.Outbox(t.Context(), 10))(t)
+	first := []Confirmed{{ID: queued[0].ID, Sequence: 9}, {ID: queued[1].ID, AlertID: "a-1", Sequence: 1 << 40}}
+	for _, done := range [][]Confirmed{first, {{ID: queued[1].ID, AlertID: "a-1", Sequence: 7}}} { // then a replica that is late
+		if err := s.Published(t.Context(), t0, done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "published", must(s.Sharing(t.Context(), "a-1"))(t), Sharing{Sequence: 1 << 40})
+	equal(t, "still in the outbox", must(s.Sharing(t.Context(), "a-2"))(t), Sharing{Waiting: true})
+	equal(t, "never shared", must(s.Sharing(t.Context(), "a-3"))(t), Sharing{})
+	equal(t, "what has no alert", must(s.Sharing(t.Context(), ""))(t), Sharing{})
+}
+
+// An alert is never out of the outbox with its sequence unknown.
+func sharingIsNotedAsOne(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	if _, _, err := s.RaiseAlert(t.Context(), alertOf(t, "a", t0), []Outgoing{{MsgID: "1", AlertID: "a-1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.writer.ExecContext(t.Context(), "DROP TABLE shared_alerts"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Published(t.Context(), t0, []Confirmed{{ID: 1, AlertID: "a-1", Sequence: 1}}); err == nil {
+		t.Error("a sequence that cannot be noted is no error")
+	}
+	equal(t, "what is left", messages(t, s), []string{"1"})
 }
 
 // A relay that reports late must not delete a row that it never saw.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ type Outgoing struct {
 	// MsgID is the same at every try, so that the stream drops a second publish.
 	MsgID    string
 	Priority int // higher goes first
-	// AlertID is the alert that the message is about, if any.
+	// AlertID is the alert that the message shares with the peers; empty in any other message.
 	AlertID string
 	Payload []byte
 }
@@ -96,13 +97,66 @@ func waiting(q *bun.SelectQuery, limit int) *bun.SelectQuery {
 	return q.OrderExpr("priority DESC, id ASC").Limit(int64(limit))
 }
 
-// Published takes messages out of the outbox that have been published.
-func (s *Store) Published(ctx context.Context, ids []int64) error {
-	if len(ids) == 0 {
+// Confirmed is a message of the outbox that its stream has confirmed.
+type Confirmed struct {
+	ID       int64
+	AlertID  string // as in [Outgoing]
+	Sequence uint64 // in the stream
+}
+
+type sharedRow struct {
+	bun.BaseModel `bun:"table:shared_alerts"`
+	AlertID       string    `bun:"alert_id,pk"`
+	Sequence      int64     `bun:"sequence"`
+	SharedAt      timestamp `bun:"shared_at"`
+}
+
+// Published takes messages out of the outbox that have been published. In the
+// same transaction it notes the sequence of each shared alert, so that an alert is
+// at every moment either in the outbox or known to be in the stream.
+func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) error {
+	if len(done) == 0 {
 		return nil
 	}
-	_, err := s.writer.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx)
-	return failed("clearing the outbox", err)
+	ids := make([]int64, len(done))
+	var shared []sharedRow
+	for i, d := range done {
+		ids[i] = d.ID
+		if d.AlertID != "" {
+			shared = append(shared, sharedRow{AlertID: d.AlertID, Sequence: int64(d.Sequence), SharedAt: stamp(at)})
+		}
+	}
+	return s.write(ctx, "clearing the outbox", func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx); err != nil || len(shared) == 0 {
+			return err
+		}
+		_, err := insert(ctx, tx, &shared) // another replica may have noted the same
+		return err
+	})
+}
+
+// Sharing is how far a local alert has come on its way into the stream. Neither
+// field is set where it was never to be shared, or was before sequences were kept.
+type Sharing struct {
+	Waiting  bool   // it is in the outbox
+	Sequence uint64 // in the stream; 0: not there yet
+}
+
+// Sharing says how far an alert has come.
+func (s *Store) Sharing(ctx context.Context, alertID string) (Sharing, error) {
+	var found Sharing
+	err := s.read(ctx, "asking how far an alert has come", func(ctx context.Context, tx bun.Tx) (err error) {
+		if found.Waiting, err = tx.NewSelect().Model((*outboxRow)(nil)).Where("alert_id = ?", alertID).Exists(ctx); err != nil {
+			return err
+		}
+		row := sharedRow{AlertID: alertID}
+		if err = tx.NewSelect().Model(&row).WherePK().Scan(ctx); errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		found.Sequence = uint64(row.Sequence)
+		return err
+	})
+	return found, err
 }
 
 // OutboxDepth says how many messages wait, and since when the oldest does.

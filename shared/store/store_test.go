@@ -75,7 +75,7 @@ var suite = []func(*testing.T, fixture){
 	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne,
 	replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
 	alertsComeInPages, alertsAreFiltered, listsUseIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
-	outboxIsByPriority, publishedRowsGo, outboxIDsNeverReturn,
+	outboxIsByPriority, publishedRowsGo, publishedAlertsKeepTheirSequence, sharingIsNotedAsOne, outboxIDsNeverReturn,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
 	firstGossipIsSeen, staleGossipChangesNothing, setBackClockIsTakenAfterSilence, gossipHealsSiteAndLink, gossipOfOneselfIsRefused, gossipAtOnceKeepsNewest, gossipWaitsForGossip, firstGossipAtOnceIsSeenOnce,
 	silenceAges, ageAtOnceGivesEachChangeOnce, ageAgainstGossip, ageNeverHeals,
@@ -151,11 +151,11 @@ func messages(t *testing.T, s *Store) []string {
 // clearOutbox empties the outbox.
 func clearOutbox(t *testing.T, s *Store) {
 	t.Helper()
-	var ids []int64
+	var done []Confirmed
 	for _, q := range must(s.Outbox(t.Context(), 1000))(t) {
-		ids = append(ids, q.ID)
+		done = append(done, Confirmed{ID: q.ID})
 	}
-	if err := s.Published(t.Context(), ids); err != nil {
+	if err := s.Published(t.Context(), t0, done); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -198,7 +198,7 @@ func (f fixture) replicas(t *testing.T, n int) []*Store {
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {
 	s := f.open(t)
-	want := []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes", "0007_transitions"}
+	want := []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0004_shared_sequence", "0005_tlp", "0006_link_probes", "0007_transitions"}
 	before := must(s.Migrations(t.Context()))(t)
 	if len(before) != len(want) || before[0].AppliedAt != nil {
 		t.Errorf("a new database has the migrations %v", before)
@@ -224,7 +224,7 @@ func migrateIsSafeAtOnce(t *testing.T, f fixture) {
 	}) {
 		total = append(total, applied...)
 	}
-	equal(t, "applied by all together", total, []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0005_tlp", "0006_link_probes", "0007_transitions"})
+	equal(t, "applied by all together", total, []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0004_shared_sequence", "0005_tlp", "0006_link_probes", "0007_transitions"})
 }
 
 func readyNamesWhatIsMissing(t *testing.T, f fixture) {
@@ -236,10 +236,10 @@ func readyNamesWhatIsMissing(t *testing.T, f fixture) {
 	if err := s.Ready(t.Context()); err != nil {
 		t.Errorf("after migrating: %v", err)
 	}
-	if _, err := s.writer.ExecContext(t.Context(), "DELETE FROM auroramesh_migrations WHERE name = '0003_outbox'"); err != nil {
+	if _, err := s.writer.ExecContext(t.Context(), "DELETE FROM auroramesh_migrations WHERE name = '0004_shared_sequence'"); err != nil {
 		t.Fatal(err)
 	}
-	isFault(t, s.Ready(t.Context()), fault.Unavailable, "0003_outbox: run auroramesh migrate")
+	isFault(t, s.Ready(t.Context()), fault.Unavailable, "0004_shared_sequence: run auroramesh migrate")
 	if got := s.Stats().OpenConnections; got == 0 {
 		t.Error("Stats counts no connection")
 	}

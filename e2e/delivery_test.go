@@ -1,0 +1,106 @@
+package e2e_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/shared/apiclient"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/linkproxy"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+)
+
+// deliveries are the two directions of a site's one peer.
+func deliveries(t *testing.T, c *apiclient.Client) (out, in federation.Delivery) {
+	t.Helper()
+	d, err := c.Deliveries(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Deliveries) != 2 {
+		return out, in // no gossip yet
+	}
+	return d.Deliveries[0], d.Deliveries[1]
+}
+
+func are(n *int, want int) bool { return n != nil && *n == want }
+
+func TestTheLedgerTellsWhatWaitsWhileTheLinkIsCut(t *testing.T) {
+	var proxy *linkproxy.Proxy
+	m := start(t, demo.Options{LeafURL: func(_ int, listener string) string {
+		p, err := linkproxy.Listen("127.0.0.1:0", listener)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy = p
+		return p.Addr()
+	}})
+	t.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	state := func(id string) federation.DeliveryState {
+		t.Helper()
+		d, err := m.api[0].AlertDeliveries(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.Deliveries) != 1 {
+			return ""
+		}
+		return d.Deliveries[0].State
+	}
+	// Both consumers and both pulls stand, or what follows could be queued for another reason.
+	before := m.raise(t, 0, alert("before", federation.High))
+	for i := range 2 {
+		m.raise(t, i, alert(fmt.Sprintf("first of %d", i), federation.High))
+		m.arrives(t, 1-i, fmt.Sprintf("first of %d", i))
+	}
+	natstest.Eventually(t, "both are stored", func() bool {
+		out, in := deliveries(t, m.api[0])
+		return are(out.Stored, 2) && are(out.Pending, 0) && in.Reachable && are(in.Stored, 1) && are(in.Pending, 0)
+	})
+	if got := state(before.ID); got != federation.DeliveryStored {
+		t.Errorf("an alert that the peer has is %q", got)
+	}
+
+	proxy.Set(linkproxy.Cut)
+	var last federation.Alert
+	for n := range 3 {
+		last = m.raise(t, 0, alert(fmt.Sprintf("cut off %d", n), federation.Critical))
+		m.raise(t, 0, alert(fmt.Sprintf("kept %d", n), federation.Info)) // the gate refuses it
+		natstest.Eventually(t, fmt.Sprintf("%d wait", n+1), func() bool {
+			out, _ := deliveries(t, m.api[0])
+			return are(out.Pending, n+1) && are(out.Stored, 2) && are(out.Shared, n+3)
+		})
+	}
+	natstest.Eventually(t, "the age of the oldest is shown, and the peer is not reachable", func() bool {
+		out, in := deliveries(t, m.api[0])
+		return out.OldestPendingSeconds != nil && *out.OldestPendingSeconds > 1 && out.OldestPendingAt != nil && !in.Reachable && in.Pending == nil && are(in.Stored, 1)
+	})
+	if got := state(last.ID); got != federation.DeliveryQueued {
+		t.Errorf("an alert that waits is %q", got)
+	}
+
+	proxy.Set(linkproxy.Pass)
+	natstest.Within(t, 30*time.Second, "all is stored", func() bool {
+		out, in := deliveries(t, m.api[0])
+		return are(out.Stored, 5) && are(out.Pending, 0) && out.OldestPendingAt == nil && in.Reachable
+	})
+	if got := state(last.ID); got != federation.DeliveryStored {
+		t.Errorf("an alert that waited is %q", got)
+	}
+	for _, a := range every(t, m.api[1], "federation:site-a") {
+		d, err := m.api[1].AlertDeliveries(t.Context(), a.ID)
+		if err != nil || d.OriginSite != "site-a" || len(d.Deliveries) != 0 {
+			t.Errorf("at the peer, an alert of this site: %+v, %v", d, err)
+		}
+	}
+	if _, err := m.api[0].AlertDeliveries(t.Context(), "nobody"); fault.Of(err).Code != fault.NotFound {
+		t.Errorf("an unknown alert: %v", err)
+	}
+}
