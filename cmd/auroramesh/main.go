@@ -38,6 +38,8 @@ type cli struct {
 	Alerts     alertsCmd     `cmd:"" help:"List, follow, show and triage the alerts of a site."`
 	Sharing    sharingCmd    `cmd:"" help:"Show what would leave a site."`
 	Deliveries deliveriesCmd `cmd:"" help:"Show what each peer of a site has stored, and what waits for it."`
+
+	DeadLetters deadLettersCmd `cmd:"" name:"deadletters" help:"List, show, retry and drop the messages that a site could not handle."`
 }
 
 // stdio is where a command reads and writes, so that a test can stand in for the terminal.

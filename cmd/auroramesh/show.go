@@ -216,16 +216,22 @@ func (c *alertsListCmd) Run(ctx context.Context, io *stdio) error {
 	if err := t.write(io.out); err != nil {
 		return err
 	}
+	return writePosition(io.out, page)
+}
+
+// writePosition says which part of a list a page is, and how to have the next.
+func writePosition[T any](w io.Writer, page ask.List[T]) error {
 	end := page.Skip + len(page.Items)
+	var err error
 	switch {
 	case len(page.Items) == 0:
-		fmt.Fprintf(io.out, "\nNone of %d.\n", page.Total)
+		_, err = fmt.Fprintf(w, "\nNone of %d.\n", page.Total)
 	case end < page.Total:
-		fmt.Fprintf(io.out, "\n%d to %d of %d; the next with --skip %d\n", page.Skip+1, end, page.Total, end)
+		_, err = fmt.Fprintf(w, "\n%d to %d of %d; the next with --skip %d\n", page.Skip+1, end, page.Total, end)
 	default:
-		fmt.Fprintf(io.out, "\n%d to %d of %d\n", page.Skip+1, end, page.Total)
+		_, err = fmt.Fprintf(w, "\n%d to %d of %d\n", page.Skip+1, end, page.Total)
 	}
-	return nil
+	return err
 }
 
 func alertCells(a federation.Alert) []string {
@@ -292,55 +298,61 @@ func (c *alertsShowCmd) Run(ctx context.Context, io *stdio) error {
 	return alertSheet(io.out, a)
 }
 
-// alertSheet writes an alert in full, one field a line.
-func alertSheet(w io.Writer, a federation.Alert) error {
-	var b strings.Builder
-	field := func(name, value string) {
-		if value == "" {
-			return
-		}
-		lines := strings.Split(strings.ReplaceAll(value, "\r\n", "\n"), "\n")
-		for i, l := range lines {
-			if i > 0 {
-				name = ""
-			} else {
-				name += ":"
-			}
-			fmt.Fprintf(&b, "%-18s%s\n", name, plain(l))
-		}
+// sheet is one thing in full, one field a line.
+type sheet struct{ strings.Builder }
+
+// field adds a field, where it has a value; further lines of it stand under the first.
+func (s *sheet) field(name, value string) {
+	if value == "" {
+		return
 	}
+	name += ":"
+	for l := range strings.SplitSeq(strings.ReplaceAll(value, "\r\n", "\n"), "\n") {
+		fmt.Fprintf(s, "%-18s%s\n", name, plain(l))
+		name = ""
+	}
+}
+
+// write writes the sheet to w.
+func (s *sheet) write(w io.Writer) error {
+	_, err := io.WriteString(w, s.String())
+	return err
+}
+
+// alertSheet writes an alert in full.
+func alertSheet(w io.Writer, a federation.Alert) error {
+	var b sheet
 	severity, status := string(a.Severity), string(a.Status)
-	field("Title", a.Title)
+	b.field("Title", a.Title)
 	if wantsColour(w) {
 		fmt.Fprintf(&b, "%-18s%s\n%-18s%s\n", "Severity:", paint(plain(severity)), "Status:", paint(plain(status)))
 	} else {
-		field("Severity", severity)
-		field("Status", status)
+		b.field("Severity", severity)
+		b.field("Status", status)
 	}
-	field("TLP", string(a.TLP))
-	field("Source", a.Source)
+	b.field("TLP", string(a.TLP))
+	b.field("Source", a.Source)
 	if o := a.Origin; o != nil {
-		field("Origin", fmt.Sprintf("%s (%s), alert %s\nraised %s, received %s", o.SiteName, o.SiteID, o.AlertID, stamp(&o.RaisedAt), stamp(&o.ReceivedAt)))
+		b.field("Origin", fmt.Sprintf("%s (%s), alert %s\nraised %s, received %s", o.SiteName, o.SiteID, o.AlertID, stamp(&o.RaisedAt), stamp(&o.ReceivedAt)))
 	}
 	if a.ObservedAt != nil {
-		field("Observed", stamp(a.ObservedAt))
+		b.field("Observed", stamp(a.ObservedAt))
 	}
-	field("Created", stamp(&a.CreatedAt))
-	field("Updated", stamp(&a.UpdatedAt))
-	field("Asset type", a.AssetType)
-	field("Assets", strings.Join(a.AffectedAssets, "\n"))
+	b.field("Created", stamp(&a.CreatedAt))
+	b.field("Updated", stamp(&a.UpdatedAt))
+	b.field("Asset type", a.AssetType)
+	b.field("Assets", strings.Join(a.AffectedAssets, "\n"))
 	var iocs []string
 	for _, i := range a.IOCs {
 		iocs = append(iocs, fmt.Sprintf("%-13s %s", i.Type, strings.ReplaceAll(i.Value, "\n", " ")))
 	}
-	field("IOCs", strings.Join(iocs, "\n"))
-	field("ATT&CK", strings.Join(a.MitreTechniques, ", "))
-	field("Description", a.Description)
-	field("Raw log", a.RawLog)
-	field("ID", a.ID)
-	field("Dedup hash", a.DedupHash)
-	_, err := io.WriteString(w, b.String())
-	return err
+	b.field("IOCs", strings.Join(iocs, "\n"))
+	b.field("ATT&CK", strings.Join(a.MitreTechniques, ", "))
+	b.field("Description", a.Description)
+	b.field("Raw log", a.RawLog)
+	b.field("ID", a.ID)
+	b.field("Dedup hash", a.DedupHash)
+	return b.write(w)
 }
 
 type alertsStatusCmd struct {
