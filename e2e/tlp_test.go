@@ -1,8 +1,12 @@
 package e2e_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -86,4 +90,26 @@ func (m mesh) wire(t *testing.T, i int) []string {
 		payloads = append(payloads, string(msg.Data))
 	}
 	return payloads
+}
+
+func TestTheStreamsOfAPeerCannotBeRead(t *testing.T) {
+	m := start(t, demo.Options{})
+	m.published(t, 1, m.raise(t, 1, labelled("for nobody else", federation.TLPRed)))
+	read := func(i int, request string) error {
+		nc := natstest.Bus(t, m.Sites[i].Server(), m.Sites[i].ID().ID, "reader").Conn()
+		_, err := nc.Request(request, []byte(`{"last_by_subj":"aurora.site.site-b.event.>"}`), 5*time.Second)
+		return err
+	}
+	for _, request := range []string{"STREAM.MSG.GET.EVENTS_site-b", "STREAM.INFO.EVENTS_site-b", "STREAM.DELETE.ALERTS_site-b", "CONSUMER.CREATE.EVENTS_site-b", "DIRECT.GET.EVENTS_site-b"} {
+		if err := read(0, "$JS.site-b.API."+request); !errors.Is(err, nats.ErrNoResponders) {
+			t.Errorf("%s is answered across the leafnode: %v", request, err)
+		}
+	}
+	if err := read(1, "$JS.site-b.API.STREAM.MSG.GET.EVENTS_site-b"); err != nil {
+		t.Errorf("at home the stream cannot be read: %v", err)
+	}
+	// The other way round, too.
+	if err := read(1, "$JS.site-a.API.STREAM.INFO.EVENTS_site-a"); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("a leaf reads the hub's streams: %v", err)
+	}
 }

@@ -78,6 +78,10 @@ func kept(t *testing.T) []string {
 			families = append(families, "aurora.site.*."+function+".>")
 		}
 	}
+	// Of a peer's JetStream, all that changes or reads more than the own consumer.
+	for _, api := range []string{"STREAM.>", "DIRECT.>", "CONSUMER.CREATE.>", "CONSUMER.DURABLE.>", "CONSUMER.DELETE.>"} {
+		families = append(families, "$JS.*.API."+api)
+	}
 	slices.Sort(families)
 	return families
 }
