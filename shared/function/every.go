@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,11 +48,38 @@ func (t *everyTrigger) start(r *Running, m *meter) error {
 // tick runs the handler once. A tick whose handler fails is not tried again: the
 // next one comes, and a handler that is called on a schedule looks at the present.
 func (t *everyTrigger) tick(r *Running, m *meter, msg jetstream.Msg) {
+	done := make(chan struct{})
+	var alive sync.WaitGroup
+	defer alive.Wait()
+	defer close(done)
+	alive.Go(func() { stayAlive(r, msg, done) })
 	if err := m.call(r.base, t.timeout, t.handler); err != nil {
 		r.log.Error("a scheduled call failed", "trigger", t.name, "error", err, "stack", stack(err))
 	}
 	if err := msg.Ack(); err != nil {
 		r.log.Debug("a tick could not be acknowledged", "trigger", t.name, "error", err)
+	}
+}
+
+// tickWait is how long the server waits for a sign of life of the replica that
+// has a tick. When it is over, another replica gets the tick.
+const tickWait = 5 * time.Second
+
+// stayAlive tells the server that a tick is being worked on, until done is closed.
+// So a call may take long, and yet a replica that was killed holds the schedule up
+// for no more than tickWait.
+func stayAlive(r *Running, msg jetstream.Msg, done <-chan struct{}) {
+	sign := time.NewTicker(tickWait / 3)
+	defer sign.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-sign.C:
+			if err := msg.InProgress(); err != nil {
+				r.log.Debug("a tick could not be kept", "error", err)
+			}
+		}
 	}
 }
 
@@ -68,7 +96,7 @@ func (t *everyTrigger) provision(ctx context.Context, r *Running) (jetstream.Con
 		Description:   "ticks of " + r.fn.Name + ", shared by its replicas",
 		FilterSubject: subject.Tick(site, r.fn.Name, t.name),
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       t.timeout + 5*time.Second,
+		AckWait:       tickWait,
 		MaxAckPending: 1, // a call that takes longer than the interval is not overtaken by the next
 		MaxDeliver:    3, // a replica that dies in the middle leaves the tick to another
 		DeliverPolicy: jetstream.DeliverNewPolicy,

@@ -431,3 +431,53 @@ func TestStreamsAreProvisionedAgainWhenTheyAreLost(t *testing.T) {
 	before := ticks.Load()
 	natstest.Within(t, 20*time.Second, "it ticks again", func() bool { return ticks.Load() > before+1 })
 }
+
+func TestATickOfAKilledReplicaGoesToAnotherAndALongOneDoesNot(t *testing.T) {
+	t.Parallel() // it mostly waits
+	s := natstest.Start(t, site)
+	begun := make(chan string, 10)
+	fn := func(name string, until <-chan struct{}) function.Function {
+		return function.Function{Name: "clock", Triggers: []function.Trigger{
+			function.Every(time.Hour, func(ctx context.Context) error {
+				begun <- name
+				select {
+				case <-until:
+				case <-ctx.Done():
+				}
+				return nil
+			}, function.Timeout(30*time.Second)),
+		}}
+	}
+	// The first replica is cut from the server in the middle of a tick.
+	bus := natstest.Bus(t, s, site, "clock")
+	killed, err := function.Start(fn("killed", nil), bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := <-begun; got != "killed" {
+		t.Fatal(got)
+	}
+	bus.Conn().Close()
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := killed.Stop(over); err == nil {
+		t.Error("a replica that was cut in the middle of a tick stopped cleanly")
+	}
+
+	release := make(chan struct{})
+	for range 2 {
+		start(t, s, fn("heir", release))
+	}
+	select {
+	case <-begun:
+	case <-time.After(12 * time.Second):
+		t.Fatal("nobody took the tick over")
+	}
+	// The heir lives, so its tick is its own, however long it takes.
+	select {
+	case <-begun:
+		t.Error("a tick that was being worked on went to a second replica")
+	case <-time.After(7 * time.Second):
+	}
+	close(release)
+}
