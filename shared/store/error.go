@@ -50,7 +50,9 @@ func kindOf(err error) fault.Code {
 	case errors.As(err, &pg):
 		return kindOfSQLState(pg.Code)
 	case errors.As(err, &lite):
-		if code := lite.Code() & 0xff; code == sqlitelib.SQLITE_BUSY || code == sqlitelib.SQLITE_LOCKED {
+		switch lite.Code() & 0xff {
+		case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED,
+			sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_CANTOPEN: // the disk, which somebody can mend
 			return fault.Unavailable
 		}
 	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -115,6 +116,30 @@ func TestBusySQLiteIsUnavailable(t *testing.T) {
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A full disk is somebody's to mend: what waits is tried again, and is no dead letter.
+func TestFullSQLiteIsUnavailableAndRecovers(t *testing.T) {
+	s := fixture{"sqlite:" + filepath.Join(t.TempDir(), "x.db")}.migrated(t)
+	var pages int
+	if err := s.writer.QueryRowContext(t.Context(), "PRAGMA page_count").Scan(&pages); err != nil {
+		t.Fatal(err)
+	}
+	allow := func(n int) {
+		t.Helper()
+		if _, err := s.writer.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow(pages)
+	a := alertOf(t, "a", t0)
+	a.RawLog = strings.Repeat("x", 100_000)
+	_, _, err := s.RaiseAlert(t.Context(), a, nil)
+	isFault(t, err, fault.Unavailable, "storing the alert")
+	allow(pages + 1000)
+	if _, created, err := s.RaiseAlert(t.Context(), a, nil); err != nil || !created {
+		t.Errorf("with room again the alert is stored: %v, %v", created, err)
 	}
 }
 
