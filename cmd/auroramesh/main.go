@@ -38,6 +38,7 @@ type cli struct {
 	Alerts     alertsCmd     `cmd:"" help:"List, follow, show and triage the alerts of a site."`
 	Sharing    sharingCmd    `cmd:"" help:"Show what would leave a site."`
 	Deliveries deliveriesCmd `cmd:"" help:"Show what each peer of a site has stored, and what waits for it."`
+	Drill      drillCmd      `cmd:"" help:"Prove the promise: break the line between two sites, heal it, and compare their queues."`
 
 	DeadLetters deadLettersCmd `cmd:"" name:"deadletters" help:"List, show, retry and drop the messages that a site could not handle."`
 }

@@ -1,0 +1,208 @@
+package drill
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/apiclient"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// Accepted is an alert that a site took: from then on the promise holds for it.
+type Accepted struct {
+	ID    string
+	Title string
+	At    time.Time // when the answer came
+}
+
+// Report is what a drill found out.
+type Report struct {
+	Fault          string      `json:"fault"`
+	Rate           float64     `json:"rate"` // alerts a second, at each site
+	FaultAt        time.Time   `json:"fault_at"`
+	HealedAt       time.Time   `json:"healed_at"`
+	TimeoutSeconds float64     `json:"timeout_seconds"`
+	Converged      bool        `json:"converged"` // all had arrived, and nothing waited, within the timeout
+	Waiting        bool        `json:"waiting"`   // something still waited for a peer at the end: what is lost may only be late
+	Directions     []Direction `json:"directions"`
+	Detections     []Detection `json:"detections"`
+}
+
+// Direction is what became of the alerts of one site at the other.
+type Direction struct {
+	From     federation.SiteID `json:"from"`
+	To       federation.SiteID `json:"to"`
+	Accepted int               `json:"accepted"`
+	// DuringFault counts those of them that were accepted while the fault lasted.
+	DuringFault int `json:"during_fault"`
+	Stored      int `json:"stored"` // accepted, and at the other site
+	// Lost counts the accepted alerts that are not in both queues, and LostIDs names them.
+	Lost    int      `json:"lost"`
+	LostIDs []string `json:"lost_ids,omitempty"`
+	// Duplicated counts the rows too many, in either queue.
+	Duplicated int `json:"duplicated"`
+	// Foreign counts the rows that came over the link and that the drill did not
+	// raise: somebody else uses the sites. They break no promise.
+	Foreign int `json:"foreign"`
+	// CaughtUpSeconds is how long after the healing the last alert that was accepted
+	// before it was stored; nil where none was missing then, or some still are.
+	CaughtUpSeconds *float64 `json:"caught_up_seconds"`
+}
+
+// Detection is when a site first told that its link is not healthy.
+type Detection struct {
+	Site federation.SiteID `json:"site"`
+	// Seconds are those from the fault to the answer; nil where the fault was over before.
+	Seconds *float64              `json:"seconds"`
+	Status  federation.LinkStatus `json:"status,omitempty"`
+	Cause   federation.Cause      `json:"cause,omitempty"`
+}
+
+// watch waits until the site tells of the fault or the context ends.
+func (d *Detection) watch(ctx context.Context, e *end, since time.Time) {
+	link, err := e.await(ctx, false)
+	if err != nil {
+		return // the fault is over: nobody saw it
+	}
+	seconds := time.Since(since).Seconds()
+	d.Seconds, d.Status, d.Cause = &seconds, link.Status, link.Cause
+}
+
+// Compare holds what a site accepted against its own queue and that of the other
+// site. Titles are distinct, so a title that stands twice in a queue is the same
+// alert twice, wherever the second row comes from.
+func Compare(from federation.SiteID, accepted []Accepted, here, there []federation.Alert) Direction {
+	d := Direction{From: from, Accepted: len(accepted)}
+	known := make(map[string]bool, len(accepted))
+	for _, a := range accepted {
+		known[a.Title] = true
+	}
+	own, other := map[string]int{}, map[string]int{}
+	for _, a := range here {
+		own[a.Title]++
+	}
+	for _, a := range there {
+		switch {
+		case !isPeers(a, from):
+		case known[a.Title]:
+			other[a.Title]++
+		default:
+			d.Foreign++
+		}
+	}
+	for _, a := range accepted {
+		if other[a.Title] > 0 {
+			d.Stored++
+		}
+		if own[a.Title] == 0 || other[a.Title] == 0 {
+			d.Lost++
+			d.LostIDs = append(d.LostIDs, a.ID)
+		}
+		d.Duplicated += max(own[a.Title]-1, 0) + max(other[a.Title]-1, 0)
+	}
+	return d
+}
+
+// timed fills in what happened when: both sites live in this process, on its clock.
+func (d *Direction) timed(accepted []Accepted, there []federation.Alert, faultAt, healedAt time.Time) {
+	before := map[string]bool{}
+	for _, a := range accepted {
+		before[a.Title] = a.At.Before(healedAt)
+		if a.At.After(faultAt) && a.At.Before(healedAt) {
+			d.DuringFault++
+		}
+	}
+	for _, a := range there {
+		if d.Lost > 0 || !isPeers(a, d.From) || !before[a.Title] {
+			continue
+		}
+		if s := a.Origin.ReceivedAt.Sub(healedAt).Seconds(); s > 0 && (d.CaughtUpSeconds == nil || s > *d.CaughtUpSeconds) {
+			d.CaughtUpSeconds = &s
+		}
+	}
+}
+
+// queue reads all alerts of a site, page by page.
+func queue(ctx context.Context, c *apiclient.Client) ([]federation.Alert, error) {
+	var all []federation.Alert
+	for f := (ask.AlertFilter{Page: ask.Page{Limit: ask.MaxLimit}}); ; {
+		page, err := c.Alerts(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if f.Skip += len(page.Items); f.Skip >= page.Total || len(page.Items) == 0 {
+			return all, nil
+		}
+	}
+}
+
+// totals are the alerts lost and duplicated in both directions.
+func (r Report) totals() (lost, duplicated int) {
+	for _, d := range r.Directions {
+		lost += d.Lost
+		duplicated += d.Duplicated
+	}
+	return lost, duplicated
+}
+
+// Verdict is nil where the promise was kept, and says otherwise how it was broken.
+func (r Report) Verdict() error {
+	lost, duplicated := r.totals()
+	if r.Converged && lost == 0 && duplicated == 0 {
+		return nil
+	}
+	late := ""
+	if r.Waiting {
+		late = fmt.Sprintf("; some were still under way %g s after the fault", r.TimeoutSeconds)
+	}
+	return fault.New(fault.Internal, "the promise was broken: %d alerts lost, %d duplicated%s", lost, duplicated, late)
+}
+
+// FaultSeconds is how long the fault lasted.
+func (r Report) FaultSeconds() float64 { return r.HealedAt.Sub(r.FaultAt).Seconds() }
+
+// String tells a detection in a sentence.
+func (d Detection) String() string {
+	if d.Seconds == nil {
+		return fmt.Sprintf("%s did not see the fault while it lasted", d.Site)
+	}
+	return fmt.Sprintf("%s saw the link %s after %.2f s (%s)", d.Site, d.Status, *d.Seconds, d.Cause)
+}
+
+// CaughtUp tells, for a table, how long after the healing the last missing alert was stored.
+func (d Direction) CaughtUp() string {
+	switch {
+	case d.Lost > 0:
+		return "never"
+	case d.CaughtUpSeconds == nil:
+		return "nothing was missing"
+	}
+	return fmt.Sprintf("%.2f s", *d.CaughtUpSeconds)
+}
+
+//go:embed report.html
+var page string
+
+var pageTemplate = template.Must(template.New("report").Parse(page))
+
+// WriteHTML writes the report as one page that needs nothing else.
+func (r Report) WriteHTML(w io.Writer) error {
+	verdict := ""
+	if err := r.Verdict(); err != nil {
+		verdict = err.Error()
+	}
+	if err := pageTemplate.Execute(w, struct {
+		Report
+		Broken string
+	}{r, verdict}); err != nil {
+		return fmt.Errorf("writing the page of the drill: %w", err)
+	}
+	return nil
+}
