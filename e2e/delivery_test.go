@@ -29,20 +29,7 @@ func deliveries(t *testing.T, c *apiclient.Client) (out, in federation.Delivery)
 func are(n *int, want int) bool { return n != nil && *n == want }
 
 func TestTheLedgerTellsWhatWaitsWhileTheLinkIsCut(t *testing.T) {
-	var proxy *linkproxy.Proxy
-	m := start(t, demo.Options{LeafURL: func(_ int, listener string) string {
-		p, err := linkproxy.Listen("127.0.0.1:0", listener)
-		if err != nil {
-			t.Fatal(err)
-		}
-		proxy = p
-		return p.Addr()
-	}})
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m, proxy := proxied(t, demo.Options{})
 	state := func(id string) federation.DeliveryState {
 		t.Helper()
 		d, err := m.api[0].AlertDeliveries(t.Context(), id)

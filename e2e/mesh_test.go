@@ -90,18 +90,13 @@ func (m mesh) raise(t *testing.T, i int, n federation.NewAlert) federation.Alert
 // every lists all alerts that a site has.
 func every(t *testing.T, c *apiclient.Client, source string) []federation.Alert {
 	t.Helper()
-	var all []federation.Alert
-	f := ask.AlertFilter{Page: ask.Page{Limit: ask.MaxLimit}, Source: source}
-	for {
-		page, err := c.Alerts(t.Context(), f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, page.Items...)
-		if f.Skip += len(page.Items); f.Skip >= page.Total || len(page.Items) == 0 {
-			return all
-		}
+	all, err := apiclient.All(t.Context(), func(ctx context.Context, p ask.Page) (ask.List[federation.Alert], error) {
+		return c.Alerts(ctx, ask.AlertFilter{Page: p, Source: source})
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return all.Items
 }
 
 // total is how many alerts of a source a site has; every source where it is empty.

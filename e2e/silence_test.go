@@ -85,20 +85,7 @@ func TestASiteWhoseLinkFailsWorksAloneAndMissesNothing(t *testing.T) {
 }
 
 func silence(t *testing.T, mode linkproxy.Mode) {
-	var proxy *linkproxy.Proxy
-	m := start(t, demo.Options{LeafURL: func(_ int, listener string) string {
-		p, err := linkproxy.Listen("127.0.0.1:0", listener)
-		if err != nil {
-			t.Fatal(err)
-		}
-		proxy = p
-		return p.Addr()
-	}})
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m, proxy := proxied(t, demo.Options{})
 	const link = "link-site-a-site-b"
 	natstest.Eventually(t, "the link is healthy", func() bool {
 		return m.link(t, 0, link) == federation.Healthy && m.link(t, 1, link) == federation.Healthy

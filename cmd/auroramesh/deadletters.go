@@ -194,24 +194,18 @@ func letterIDs(args []string) ([]function.LetterID, error) {
 	return ids, nil
 }
 
-// allLetters is every dead letter that the site has now, the oldest first. One
-// that comes or goes meanwhile moves the pages: an id may be listed twice, or be
-// left for the next call.
+// allLetters is every dead letter that the site has now, the oldest first.
 func allLetters(ctx context.Context, client *apiclient.Client) ([]function.LetterID, error) {
-	var ids []function.LetterID
-	for skip := 0; ; {
-		page, err := client.DeadLetters(ctx, ask.Page{Skip: skip, Limit: ask.MaxLimit})
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range page.Items {
-			ids = append(ids, function.LetterID{ID: l.ID})
-		}
-		if skip += len(page.Items); len(page.Items) == 0 || skip >= page.Total {
-			slices.SortFunc(ids, func(a, b function.LetterID) int { return cmp.Compare(a.ID, b.ID) })
-			return slices.Compact(ids), nil
-		}
+	all, err := apiclient.All(ctx, client.DeadLetters)
+	if err != nil {
+		return nil, err
 	}
+	ids := make([]function.LetterID, len(all.Items))
+	for i, l := range all.Items {
+		ids[i] = function.LetterID{ID: l.ID}
+	}
+	slices.SortFunc(ids, func(a, b function.LetterID) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.Compact(ids), nil // one that was read twice
 }
 
 // eachLetter does one thing to every letter, and tells each failure. The exit code is the first one's.

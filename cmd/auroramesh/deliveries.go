@@ -54,7 +54,7 @@ func deliveriesTable(w io.Writer, all federation.Deliveries) error {
 	for _, d := range all.Deliveries {
 		age := "-"
 		if d.OldestPendingSeconds != nil {
-			age = strconv.FormatFloat(*d.OldestPendingSeconds, 'f', 1, 64) + " s"
+			age = decimal(*d.OldestPendingSeconds, 1) + " s"
 		}
 		t.row(plain(string(d.Peer)), plain(string(d.Direction)), count(d.Shared), count(d.Stored), count(d.Pending), age, count(d.Redelivered), plain(d.Detail))
 	}

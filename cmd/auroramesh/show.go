@@ -45,15 +45,7 @@ func (c *sitesCmd) Run(ctx context.Context, io *stdio) error {
 	if err != nil {
 		return err
 	}
-	all, err := client.Sites(ctx, ask.Page{Limit: ask.MaxLimit})
-	for err == nil && len(all.Items) < all.Total {
-		var more ask.List[federation.Site]
-		more, err = client.Sites(ctx, ask.Page{Skip: len(all.Items), Limit: ask.MaxLimit})
-		if len(more.Items) == 0 {
-			break
-		}
-		all.Items = append(all.Items, more.Items...)
-	}
+	all, err := apiclient.All(ctx, client.Sites)
 	if err != nil {
 		return err
 	}
@@ -110,7 +102,7 @@ func (c *topologyCmd) Run(ctx context.Context, io *stdio) error {
 	for _, l := range topology.Links {
 		age := "never"
 		if l.HeartbeatAgeSeconds != nil {
-			age = strconv.FormatFloat(*l.HeartbeatAgeSeconds, 'f', 1, 64) + " s"
+			age = decimal(*l.HeartbeatAgeSeconds, 1) + " s"
 		}
 		trip, loss := latency(l.Latency)
 		t.row(plain(l.ID), plain(string(l.Status)), dash(string(l.Cause)), trip, loss, age, peerSees(l.PeerView))
@@ -125,9 +117,9 @@ func latency(l *federation.Latency) (trip, loss string) {
 	}
 	trip = "-"
 	if l.MedianMs != nil {
-		trip = strconv.FormatFloat(*l.MedianMs, 'f', 1, 64) + " ms"
+		trip = decimal(*l.MedianMs, 1) + " ms"
 	}
-	return trip, strconv.FormatFloat(100*l.Loss, 'f', 0, 64) + " %"
+	return trip, decimal(100*l.Loss, 0) + " %"
 }
 
 // peerSees is what the other end says of a link.

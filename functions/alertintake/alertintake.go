@@ -93,19 +93,17 @@ func (i intake) raise(ctx context.Context, n federation.NewAlert) (ask.Raised, e
 // before all of them, so what they are told differs in the peer only.
 func (i intake) preview(ctx context.Context, n federation.NewAlert) (ask.SharingPreview, error) {
 	own := i.bus.Site().ID
-	sites, _, err := i.store.Sites(ctx, own, 0, 0)
+	peers, err := i.store.Peers(ctx, own)
 	if err != nil {
-		return ask.SharingPreview{}, fmt.Errorf("reading the sites: %w", err)
+		return ask.SharingPreview{}, err
 	}
 	p := ask.SharingPreview{
 		SiteID: own, Severity: n.Severity, TLP: n.TLP.OrDefault(), Peers: []ask.PeerDecision{},
 		Gate: ask.SharingGate{Federation: !i.gate.Closed, MinSeverity: i.gate.MinSeverity, TLPs: federation.ShareableTLPs()},
 	}
 	decision := i.gate.Decide(p.Severity, p.TLP)
-	for _, s := range sites {
-		if !s.Local {
-			p.Peers = append(p.Peers, ask.PeerDecision{Peer: s.ID, Decision: decision})
-		}
+	for _, peer := range peers {
+		p.Peers = append(p.Peers, ask.PeerDecision{Peer: peer, Decision: decision})
 	}
 	return p, nil
 }

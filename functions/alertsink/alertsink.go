@@ -57,15 +57,13 @@ type sink struct {
 // peers lists the consumer that each known peer keeps for this site.
 func (s sink) peers(ctx context.Context) ([]function.Source, error) {
 	own := s.bus.Site().ID
-	sites, _, err := s.store.Sites(ctx, own, 0, 0)
+	peers, err := s.store.Peers(ctx, own)
 	if err != nil {
-		return nil, fmt.Errorf("reading the sites: %w", err)
+		return nil, err
 	}
-	var sources []function.Source
-	for _, site := range sites {
-		if !site.Local {
-			sources = append(sources, function.Source{Site: site.ID, Stream: subject.AlertStream(site.ID), Consumer: subject.AlertConsumer(own)})
-		}
+	sources := make([]function.Source, len(peers))
+	for i, p := range peers {
+		sources[i] = function.Source{Site: p, Stream: subject.AlertStream(p), Consumer: subject.AlertConsumer(own)}
 	}
 	return sources, nil
 }

@@ -136,6 +136,14 @@ func pageParams() []*huma.Param {
 	}
 }
 
+// pageInput is the values of [pageParams].
+type pageInput struct {
+	Skip  int `query:"skip" hidden:"true"`
+	Limit int `query:"limit" hidden:"true"`
+}
+
+func (in pageInput) page() ask.Page { return ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults() }
+
 // reply is what a function said, as the output of an operation.
 func reply[T any](value T, err error) (*answer[T], error) {
 	if err != nil {
@@ -156,12 +164,8 @@ func (g *gateway) registerMesh(api huma.API) {
 	op := operation(http.MethodGet, "/api/v1/sites", "list-sites", tagMesh, "List the sites",
 		"Every site that this site has heard of, itself included.")
 	op.Parameters = pageParams()
-	type sitesInput struct {
-		Skip  int `query:"skip" hidden:"true"`
-		Limit int `query:"limit" hidden:"true"`
-	}
-	huma.Register(api, op, func(ctx context.Context, in *sitesInput) (*answer[ask.List[federation.Site]], error) {
-		return replyList(put(ctx, g, ask.Sites, ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults()))
+	huma.Register(api, op, func(ctx context.Context, in *pageInput) (*answer[ask.List[federation.Site]], error) {
+		return replyList(put(ctx, g, ask.Sites, in.page()))
 	})
 
 	op = operation(http.MethodGet, "/api/v1/system/topology", "get-topology", tagMesh, "Show the mesh",
@@ -179,7 +183,7 @@ func (g *gateway) registerMesh(api huma.API) {
 	op = operation(http.MethodGet, "/api/v1/links/{id}/history", "get-link-history", tagMesh, "Show the history of a link",
 		"The changes of a link's status, the newest first, and for how much of the time it was healthy, degraded and down.", http.StatusNotFound)
 	op.Parameters = []*huma.Param{
-		{Name: "id", In: "path", Required: true, Description: "The id of the link, e.g. link-site-a-site-b", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(200)}},
+		{Name: "id", In: "path", Required: true, Description: "The id of the link, e.g. link-site-a-site-b", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(ask.MaxLinkID)}},
 		{
 			Name: "hours", In: "query", Description: "How far to look back",
 			Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: ptr(1.0), Maximum: ptr(float64(ask.MaxHistoryHours)), Default: ask.DefaultHistoryHours},

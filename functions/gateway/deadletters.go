@@ -19,12 +19,8 @@ func (g *gateway) registerDeadLetters(api huma.API) {
 	op := operation(http.MethodGet, lettersPath, "list-dead-letters", tagLetters, "List dead letters",
 		"The messages that functions of this site could not handle, newest first, each with the reason.")
 	op.Parameters = pageParams()
-	type listInput struct {
-		Skip  int `query:"skip" hidden:"true"`
-		Limit int `query:"limit" hidden:"true"`
-	}
-	huma.Register(api, op, func(ctx context.Context, in *listInput) (*answer[ask.List[ask.DeadLetter]], error) {
-		return replyList(put(ctx, g, ask.ListDeadLetters, ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults()))
+	huma.Register(api, op, func(ctx context.Context, in *pageInput) (*answer[ask.List[ask.DeadLetter]], error) {
+		return replyList(put(ctx, g, ask.ListDeadLetters, in.page()))
 	})
 	registerLetter(g, api, ask.GetDeadLetter, operation(http.MethodGet, letterPath, "get-dead-letter", tagLetters, "Show a dead letter",
 		"One dead letter with its payload as text, of which a long one has the first 131072 bytes.", http.StatusNotFound))

@@ -21,7 +21,7 @@ func (l ledger) alertDeliveries(ctx context.Context, id ask.AlertID) (federation
 		all.OriginSite = a.Origin.SiteID
 		return all, nil
 	}
-	peers, err := l.peers(ctx)
+	peers, err := l.store.Peers(ctx, all.OriginSite)
 	if err != nil {
 		return federation.AlertDeliveries{}, err
 	}

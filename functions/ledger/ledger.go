@@ -65,22 +65,8 @@ type ledger struct {
 	pending, oldest, stored *prometheus.GaugeVec
 }
 
-func (l ledger) peers(ctx context.Context) ([]federation.SiteID, error) {
-	sites, _, err := l.store.Sites(ctx, l.bus.Site().ID, 0, 0)
-	if err != nil {
-		return nil, fmt.Errorf("reading the sites: %w", err)
-	}
-	var peers []federation.SiteID
-	for _, s := range sites {
-		if !s.Local {
-			peers = append(peers, s.ID)
-		}
-	}
-	return peers, nil
-}
-
 func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveries, error) {
-	peers, err := l.peers(ctx)
+	peers, err := l.store.Peers(ctx, l.bus.Site().ID)
 	if err != nil {
 		return federation.Deliveries{}, err
 	}
@@ -106,7 +92,7 @@ func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveri
 
 // measure sets the gauges of what goes out. It asks no peer.
 func (l ledger) measure(ctx context.Context) error {
-	peers, err := l.peers(ctx)
+	peers, err := l.store.Peers(ctx, l.bus.Site().ID)
 	if err != nil {
 		return err
 	}

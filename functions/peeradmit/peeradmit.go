@@ -54,15 +54,13 @@ type admitter struct {
 func (a admitter) seen(ctx context.Context, e federation.Event) error { return a.admit(ctx, e.SiteID) }
 
 func (a admitter) admitAll(ctx context.Context) error {
-	sites, _, err := a.store.Sites(ctx, a.bus.Site().ID, 0, 0)
+	peers, err := a.store.Peers(ctx, a.bus.Site().ID)
 	if err != nil {
-		return fmt.Errorf("reading the sites: %w", err)
+		return err
 	}
 	var failed []error
-	for _, s := range sites {
-		if !s.Local {
-			failed = append(failed, a.admit(ctx, s.ID))
-		}
+	for _, p := range peers {
+		failed = append(failed, a.admit(ctx, p))
 	}
 	return errors.Join(failed...)
 }

@@ -188,6 +188,21 @@ func letterPath(id function.LetterID) string {
 	return lettersPath + "/" + strconv.FormatUint(id.ID, 10)
 }
 
+// All reads a whole list, page by page. An item that comes or goes meanwhile moves
+// the pages: another may then be read twice, or not at all.
+func All[T any](ctx context.Context, read func(context.Context, ask.Page) (ask.List[T], error)) (ask.List[T], error) {
+	all, err := read(ctx, ask.Page{Limit: ask.MaxLimit})
+	for err == nil && len(all.Items) < all.Total {
+		var more ask.List[T]
+		more, err = read(ctx, ask.Page{Skip: len(all.Items), Limit: ask.MaxLimit})
+		if len(more.Items) == 0 {
+			break
+		}
+		all.Items, all.Total = append(all.Items, more.Items...), more.Total
+	}
+	return all, err
+}
+
 // Sites is a page of the sites that the site knows, itself included.
 func (c *Client) Sites(ctx context.Context, p ask.Page) (ask.List[federation.Site], error) {
 	var list ask.List[federation.Site]

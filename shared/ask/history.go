@@ -9,12 +9,14 @@ import (
 // LinkHistory is asked of topologyquery.
 var LinkHistory = function.Endpoint[HistoryOf, federation.History]{Function: "topologyquery", Name: "history", Doc: "the transitions and the availability of a link"}
 
-// Bounds of a history, in hours.
+// Bounds of a history, in hours; the longest is how long the transitions are kept.
 const (
 	DefaultHistoryHours = 24
 	MaxHistoryHours     = 90 * 24
-	maxLinkID           = 200
 )
+
+// MaxLinkID is the longest id of a link that may be asked for, in characters.
+const MaxLinkID = 200
 
 // HistoryOf chooses a link and how far to look back.
 type HistoryOf struct {
@@ -24,7 +26,7 @@ type HistoryOf struct {
 
 // Validate refuses an id that no link can have, and a time outside the bounds.
 func (h HistoryOf) Validate() error {
-	if h.LinkID == "" || !validText(h.LinkID, maxLinkID) {
+	if h.LinkID == "" || !validText(h.LinkID, MaxLinkID) {
 		return &fault.Error{Code: fault.NotFound, Message: "there is no link with this id"}
 	}
 	var wrong fault.Fields

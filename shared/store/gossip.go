@@ -27,9 +27,9 @@ type GossipResult struct {
 }
 
 // RecordGossip notes a peer's heartbeat that arrived at the time given: its site
-// is online, and the link to it healthy unless its echoes say otherwise. An older heartbeat never overwrites a
-// newer one, by the rule of [federation.Supersedes], also where two replicas
-// record at once. The events of what changed go into the outbox.
+// is online, and the link to it healthy unless its echoes say otherwise. An older
+// heartbeat never overwrites a newer one, by the rule of [federation.Supersedes],
+// also where two replicas record at once. The events of what changed go into the outbox.
 func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g federation.Gossip, at time.Time, t federation.Thresholds) (GossipResult, error) {
 	if g.SiteID == own {
 		return GossipResult{}, fault.New(fault.Conflict, "the gossip of %s is this site's own", own)

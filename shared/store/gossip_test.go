@@ -140,6 +140,7 @@ func sitesComeOwnFirst(t *testing.T, f fixture) {
 		return got
 	}
 	equal(t, "all", ids(0, 0), []federation.SiteID{"m", "0", "a-c", "a1", "ab", "z"})
+	equal(t, "the peers", must(s.Peers(t.Context(), "m"))(t), []federation.SiteID{"0", "a-c", "a1", "ab", "z"})
 	equal(t, "a page", ids(2, 2), []federation.SiteID{"a-c", "a1"})
 	equal(t, "the rest", ids(4, 0), []federation.SiteID{"ab", "z"})
 	equal(t, "past the end", ids(10, 5), []federation.SiteID{})

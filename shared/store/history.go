@@ -8,12 +8,13 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
 // HistoryAge is how long the transitions of a link or a site are kept.
-const HistoryAge = 90 * 24 * time.Hour
+const HistoryAge = ask.MaxHistoryHours * time.Hour
 
 type transitionRow struct {
 	bun.BaseModel `bun:"table:transitions,alias:t"`

@@ -130,6 +130,13 @@ func (s *Store) Sites(ctx context.Context, own federation.SiteID, skip, limit in
 	return sites, total, nil
 }
 
+// Peers returns the ids of every site but this one, in order.
+func (s *Store) Peers(ctx context.Context, own federation.SiteID) ([]federation.SiteID, error) {
+	var peers []federation.SiteID
+	err := s.reader.NewSelect().Model((*siteRow)(nil)).Column("id").Where("id <> ?", own).Order("id").Scan(ctx, &peers)
+	return peers, failed("listing the peers", err)
+}
+
 // Links returns every link by id. Their age is left to whoever has a clock.
 func (s *Store) Links(ctx context.Context) ([]federation.Link, error) {
 	var rows []linkRow

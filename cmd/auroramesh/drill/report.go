@@ -130,17 +130,10 @@ func (d *Direction) timed(accepted []Accepted, there []federation.Alert, faultAt
 
 // queue reads all alerts of a site, page by page.
 func queue(ctx context.Context, c *apiclient.Client) ([]federation.Alert, error) {
-	var all []federation.Alert
-	for f := (ask.AlertFilter{Page: ask.Page{Limit: ask.MaxLimit}}); ; {
-		page, err := c.Alerts(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.Items...)
-		if f.Skip += len(page.Items); f.Skip >= page.Total || len(page.Items) == 0 {
-			return all, nil
-		}
-	}
+	all, err := apiclient.All(ctx, func(ctx context.Context, p ask.Page) (ask.List[federation.Alert], error) {
+		return c.Alerts(ctx, ask.AlertFilter{Page: p})
+	})
+	return all.Items, err
 }
 
 // totals are the alerts lost and duplicated in both directions.
