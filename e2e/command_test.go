@@ -10,6 +10,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/scenario"
@@ -26,6 +27,7 @@ func parsed[T any](t *testing.T, args ...string) (v T) {
 }
 
 func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	a := "--api-base=" + m.Sites[0].API
 	natstest.Eventually(t, "the sites see each other", func() bool { return m.link(t, 0, "link-site-a-site-b") == federation.Healthy })
@@ -52,10 +54,42 @@ func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
 		t.Errorf("preview: %+v", preview)
 	}
 	out := command(t, "sharing", "preview", a, "--severity=critical", "--tlp=amber+strict")
-	for _, want := range []string{"Gate of site-a: severity high or worse, tlp clear, green, amber\n", "site-b  no        tlp   tlp amber+strict stays at its site"} {
+	for _, want := range []string{"Gate of site-a: severity high or worse, tlp clear, green, amber\n", "site-b  no        tlp   -        tlp amber+strict stays at its site"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the table of the preview does not show %q: %s", want, out)
 		}
+	}
+
+	if out := command(t, "history", a); !strings.Contains(out, "link-site-a-site-b  healthy\n") {
+		t.Errorf("the links are listed as %s", out)
+	}
+	if h := parsed[federation.History](t, "history", "link-site-b-site-a", a); h.LinkID != "link-site-a-site-b" {
+		t.Errorf("by its reversed id the link is %+v", h)
+	}
+	if h, err := m.api[0].LinkHistory(t.Context(), "link-site-b-site-a", 1); err != nil || h.LinkID != "link-site-a-site-b" {
+		t.Errorf("over the API it is %+v: %v", h, err)
+	}
+	if code, out := run(t, nil, "history", "link-x", a).finish(t); code != fault.NotFound.ExitCode() || !strings.Contains(out, "the links are link-site-a-site-b\n") {
+		t.Errorf("the history of no link ended with %d: %s", code, out)
+	}
+
+	set := parsed[ask.PeerGate](t, "sharing", "gate", a, "site-z", "--min-severity=critical", "--strip-iocs=ip,domain", "--except-sources=honeypot")
+	if set.Peer != "site-z" || set.Known || set.MinSeverity != federation.Critical || len(set.StripIOCs) != 2 || len(set.Set) != 3 {
+		t.Errorf("the gate that was set: %+v", set)
+	}
+	out = command(t, "sharing", "gates", a)
+	for _, want := range []string{
+		"Default gate of site-a: severity high or worse, tlp clear, green, amber\n",
+		"site-b  outbound   high          all      -               -             yes\n",
+		"site-b  inbound    info          all      -               -             yes\n",
+		"site-z  outbound   critical *    all      honeypot *      domain, ip *  not yet\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the table of the gates does not show %q:\n%s", want, out)
+		}
+	}
+	if out := command(t, "sharing", "gate", a, "site-z", "--reset"); !strings.Contains(out, "site-z  outbound   high ") {
+		t.Errorf("the gate after a reset:\n%s", out)
 	}
 
 	deliveries := parsed[federation.Deliveries](t, "deliveries", a)
@@ -66,7 +100,7 @@ func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
 		t.Errorf("the table of deliveries shows: %s", out)
 	}
 	quiet := m.raise(t, 0, alert("nothing to share", federation.Info))
-	if out := command(t, "deliveries", quiet.ID, a); !strings.Contains(out, "refused") || !strings.Contains(out, "site-b") {
+	if out := command(t, "deliveries", quiet.ID, a); !strings.Contains(out, "kept") || !strings.Contains(out, "site-b") {
 		t.Errorf("the deliveries of an alert show: %s", out)
 	}
 
@@ -86,6 +120,12 @@ func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
 		page := parsed[ask.List[federation.Alert]](t, "alerts", a, "--source=federation:site-b", "--severity=critical", "--limit=200")
 		return page.Total == raised && len(page.Items) == raised && page.Items[0].Source == "federation:site-b" && page.Items[0].Origin != nil
 	})
+	if out := command(t, "alerts", a, "--tlp=TLP:AMBER", "--severity=critical"); !strings.Contains(out, "critical  amber  ") {
+		t.Errorf("the amber ones are listed as %s", out)
+	}
+	if page := parsed[ask.List[federation.Alert]](t, "alerts", a, "--tlp=red"); page.Total != 0 {
+		t.Errorf("there are %d red ones", page.Total)
+	}
 	first := parsed[ask.List[federation.Alert]](t, "alerts", a, "--limit=1").Items[0]
 	if out := command(t, "alerts", "set-status", a, first.ID, "triaged"); !strings.Contains(out, "is triaged") {
 		t.Error(out)
@@ -97,6 +137,7 @@ func TestTheCommandsShowWhatTheSitesKnow(t *testing.T) {
 }
 
 func TestEveryScenarioCrosses(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	b := "--api-base=" + m.Sites[1].API
 	all, crossing := 0, 0
@@ -133,6 +174,7 @@ func (m mesh) sharedIsAtThePeer(t *testing.T, n int) {
 }
 
 func TestRealAlertsGoInAndTheHighOnesComeOutAtThePeer(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	args := []string{"ingest", "--api-base=" + m.Sites[1].API, "--format=auto"}
 	held := 0

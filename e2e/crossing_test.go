@@ -118,7 +118,7 @@ func TestNothingCrossesTwice(t *testing.T) {
 	}
 
 	// A replay and an echo, straight into the origin's stream under message ids of their own.
-	bus := natstest.Bus(t, m.Sites[1].Server(), "site-b", "intruder")
+	bus := m.speaker(t, 1)
 	put := func(id string, s federation.SharedAlert) {
 		t.Helper()
 		data, err := json.Marshal(s)
@@ -184,7 +184,7 @@ func TestWithFederationOffASiteWorksAlone(t *testing.T) {
 	if err := natstest.Bus(t, m.Sites[1].Server(), "site-b", "marker").Conn().Publish(subject.Health("site-b"), []byte("marker")); err != nil {
 		t.Fatal(err)
 	}
-	if msg, err := sub.NextMsg(10 * time.Second); err != nil || string(msg.Data) != "marker" {
+	if msg, err := sub.NextMsg(30 * time.Second); err != nil || string(msg.Data) != "marker" {
 		t.Errorf("gossip left the site: %s, %v", msg.Data, err)
 	}
 	if n := m.shared(t, 1); n != 0 {

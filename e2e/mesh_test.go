@@ -22,6 +22,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/identity"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/subject"
@@ -33,25 +34,29 @@ type mesh struct {
 	api []*apiclient.Client
 }
 
-// quick sets the ages so that silence shows within seconds.
+// quick sets the ages so that silence shows within seconds. Nothing is compared: that
+// would mend what a test broke, and send again what a test counts.
 func quick(_ int, s *settings.Settings) {
-	s.HeartbeatSeconds, s.DegradedSeconds, s.DownSeconds = 1, 3, 6
+	s.HeartbeatSeconds, s.DegradedSeconds, s.DownSeconds, s.ReconcileSeconds = 1, 3, 6, 3600
 }
 
 func start(t *testing.T, o demo.Options) mesh {
 	t.Helper()
-	o.Version, o.Log = "0.0.1", slog.New(slog.DiscardHandler)
+	o.Version = "0.0.1"
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if o.Configure == nil {
 		o.Configure = quick
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	d, err := demo.Start(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := d.Stop(ctx); err != nil {
 			t.Errorf("stopping: %v", err)
@@ -71,6 +76,24 @@ func client(t *testing.T, base string, opts ...apiclient.Option) *apiclient.Clie
 		t.Fatal(err)
 	}
 	return c
+}
+
+// key is that of site i.
+func (m mesh) key(t *testing.T, i int) *identity.Identity {
+	t.Helper()
+	key, err := identity.Open(m.Sites[i].Settings.IdentityDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// speaker is a connection at site i that speaks as the site does, with its key.
+func (m mesh) speaker(t *testing.T, i int) *function.Bus {
+	t.Helper()
+	bus := natstest.Bus(t, m.Sites[i].Server(), m.Sites[i].ID().ID, "speaker")
+	bus.Identify(m.key(t, i), nil)
+	return bus
 }
 
 func alert(title string, s federation.Severity) federation.NewAlert {

@@ -41,6 +41,7 @@ func leaf(t *testing.T, id federation.SiteID, hub string) *server.Server {
 }
 
 func TestTwoReplicasOfEveryFunctionSurviveTheKillOfOne(t *testing.T) {
+	t.Parallel()
 	for _, db := range []struct {
 		name string
 		dsn  func(t *testing.T) string
@@ -48,7 +49,10 @@ func TestTwoReplicasOfEveryFunctionSurviveTheKillOfOne(t *testing.T) {
 		{"sqlite", func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "site.db") }},
 		{"postgres", func(t *testing.T) string { return postgrestest.Start(t) }},
 	} {
-		t.Run(db.name, func(t *testing.T) { killOneReplica(t, db.dsn(t)) })
+		t.Run(db.name, func(t *testing.T) {
+			t.Parallel() // both mostly wait
+			killOneReplica(t, db.dsn(t))
+		})
 	}
 }
 
@@ -77,7 +81,7 @@ func killOneReplica(t *testing.T, dsn string) {
 	api := address(freePorts(t, 1))
 	env := []string{
 		"FEDERATION_SITE_ID=" + site, "FEDERATION_HEARTBEAT_INTERVAL_SECONDS=1", "FEDERATION_DEGRADED_AFTER_SECONDS=30",
-		"NATS_URL=" + srv.ClientURL(), "DATABASE_URL=" + dsn, "HTTP_LISTEN=" + api,
+		"NATS_URL=" + srv.ClientURL(), "DATABASE_URL=" + dsn, "HTTP_LISTEN=" + api, "FEDERATION_IDENTITY_DIR=" + t.TempDir(),
 	}
 	if code, out := run(t, env, "migrate").finish(t); code != 0 {
 		t.Fatal(out)

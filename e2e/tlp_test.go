@@ -64,8 +64,8 @@ func TestRedAndAmberStrictNeverLeaveTheirSite(t *testing.T) {
 	}
 	text := metrics(t, m.Sites[1].API)
 	for _, line := range []string{
-		`aurora_sharing_decisions_total{decision="kept",rule="tlp",site="site-b"} 2`,
-		`aurora_sharing_decisions_total{decision="admitted",rule="admitted",site="site-b"} 1`,
+		`aurora_sharing_decisions_total{decision="kept",peer="site-a",rule="tlp",site="site-b"} 2`,
+		`aurora_sharing_decisions_total{decision="admitted",peer="site-a",rule="admitted",site="site-b"} 1`,
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("the metrics do not say %s but %s", line, lines(text, "sharing_decisions"))

@@ -80,12 +80,12 @@ func TestBadGossipIsRefusedByItsReasonAndGoodGossipStillTaken(t *testing.T) {
 	want := map[string]int{}
 	for _, b := range bad {
 		want[b.reason]++
-		if err := bus.Conn().Publish(b.subject, []byte(b.data)); err != nil {
+		if err := bus.Conn().PublishMsg(function.Said(natstest.Key(t, "site-x"), "site-x", b.subject, []byte(b.data))); err != nil {
 			t.Fatalf("%s: %v", b.name, err)
 		}
 	}
 	// The neighbour behind them. It comes after them, and they cost it nothing.
-	if err := bus.Conn().Publish(health, []byte(good("site-x"))); err != nil {
+	if err := bus.Conn().PublishMsg(function.Said(natstest.Key(t, "site-x"), "site-x", health, []byte(good("site-x")))); err != nil {
 		t.Fatal(err)
 	}
 	natstest.Eventually(t, "the good one is taken", func() bool {
@@ -138,6 +138,7 @@ func TestGossipOfOneselfFromElsewhereChangesNothing(t *testing.T) {
 }
 
 func TestBadSharedAlertsBecomeDeadLettersAndTheirNeighboursPass(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	m.raise(t, 1, alert("the first", federation.Critical))
 	m.arrives(t, 0, "the first")
@@ -183,7 +184,7 @@ func TestBadSharedAlertsBecomeDeadLettersAndTheirNeighboursPass(t *testing.T) {
 		with(`"raised_at":"2`, `"raised_at":"12`),
 	}
 	// A good one at each side of each bad one, so that a batch lost shows.
-	bus := natstest.Bus(t, m.Sites[1].Server(), "site-b", "sender")
+	bus := m.speaker(t, 1)
 	var msgs []function.Message
 	put := func(data string) {
 		msgs = append(msgs, function.Message{Subject: subject.Alert(federation.Critical), ID: fmt.Sprint("wire ", len(msgs)), Payload: []byte(data)})
@@ -205,6 +206,11 @@ func TestBadSharedAlertsBecomeDeadLettersAndTheirNeighboursPass(t *testing.T) {
 	if got := m.total(t, 0, ""); got != want+1 {
 		t.Errorf("the receiver has %d alerts, want %d", got, want+1)
 	}
+
+	natstest.Within(t, 20*time.Second, "the origin knows what was refused, and does not call it stored", func() bool {
+		out, _ := deliveries(t, m.api[1])
+		return are(out.Refused, len(bad)) && are(out.Stored, want+1) && are(out.Acknowledged, want+1+len(bad))
+	})
 
 	reader := natstest.Bus(t, m.Sites[0].Server(), "site-a", "reader")
 	if n := messages(t, reader, subject.DeadLetterStream("site-a")); n != len(bad) {

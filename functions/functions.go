@@ -5,27 +5,38 @@ package functions
 
 import (
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/functions/access"
 	"github.com/auroramesh/auroramesh/functions/alertintake"
 	"github.com/auroramesh/auroramesh/functions/alertquery"
 	"github.com/auroramesh/auroramesh/functions/alertrelay"
 	"github.com/auroramesh/auroramesh/functions/alertsink"
+	"github.com/auroramesh/auroramesh/functions/backlog"
 	"github.com/auroramesh/auroramesh/functions/deadletters"
+	"github.com/auroramesh/auroramesh/functions/deliverywatch"
 	"github.com/auroramesh/auroramesh/functions/gateway"
 	"github.com/auroramesh/auroramesh/functions/healthsink"
 	"github.com/auroramesh/auroramesh/functions/heartbeat"
 	"github.com/auroramesh/auroramesh/functions/ledger"
 	"github.com/auroramesh/auroramesh/functions/linkprobe"
 	"github.com/auroramesh/auroramesh/functions/peeradmit"
+	"github.com/auroramesh/auroramesh/functions/reconcile"
+	"github.com/auroramesh/auroramesh/functions/retention"
+	"github.com/auroramesh/auroramesh/functions/sharing"
 	"github.com/auroramesh/auroramesh/functions/staleness"
 	"github.com/auroramesh/auroramesh/functions/topologyquery"
+	"github.com/auroramesh/auroramesh/functions/trust"
+	sharedaccess "github.com/auroramesh/auroramesh/shared/access"
+	"github.com/auroramesh/auroramesh/shared/certificate"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/oidc"
 	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/stream"
@@ -51,38 +62,67 @@ type Entry struct {
 	Mesh bool
 	// Stateless says that the function never opens the database.
 	Stateless bool
-	New       func(Env, *function.Bus) function.Function
+	// Signs says that the function speaks to the peers in the name of the site, so that
+	// it has the site's key; no other has.
+	Signs bool
+	New   func(Env, *function.Bus) function.Function
 }
 
 // All is the list, in the order of start: who answers comes before who asks.
 func All() []Entry { return list }
 
-// limits bound the alerts that wait for a peer that is away.
-var limits = stream.Limits{MaxAge: 7 * 24 * time.Hour, MaxBytes: 2 << 30}
+// limits are those of the alert stream.
+func limits(s settings.Settings) stream.Limits { return stream.Above(s.Backlog()) }
 
 var list []Entry
 
 func init() { // the gateway's entry names the others, so the list refers to itself
 	list = []Entry{
+		{Name: "access", New: func(e Env, _ *function.Bus) function.Function {
+			return access.New(e.Settings.Session(), e.Store, e.Log, e.Now)
+		}},
 		{Name: "alertquery", New: func(e Env, b *function.Bus) function.Function { return alertquery.New(e.Store, b, e.Now) }},
 		{Name: "topologyquery", New: func(e Env, b *function.Bus) function.Function {
-			return topologyquery.New(e.Settings.Thresholds(), e.Store, b, e.Now)
+			return topologyquery.New(e.Settings.Thresholds(), e.Store, b, e.Registerer, e.Now)
 		}},
-		{Name: "alertrelay", New: func(e Env, b *function.Bus) function.Function { return alertrelay.New(limits, e.Store, b, e.Now) }},
+		{Name: "alertrelay", Signs: true, New: func(e Env, b *function.Bus) function.Function {
+			return alertrelay.New(limits(e.Settings), e.Store, b, e.Registerer, e.Now)
+		}},
 		{Name: "alertintake", New: func(e Env, b *function.Bus) function.Function {
 			return alertintake.New(e.Settings.Gate(), e.Store, b, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "peeradmit", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
-			return peeradmit.New(e.Settings.Gate(), limits, e.Store, b)
+			return peeradmit.New(e.Settings.Gate(), limits(e.Settings), e.Store, b)
+		}},
+		{Name: "sharing", New: func(e Env, b *function.Bus) function.Function {
+			return sharing.New(e.Settings.Gate(), e.Store, b, e.Now)
+		}},
+		{Name: "trust", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
+			return trust.New(e.Store, b, e.Log, e.Now)
 		}},
 		{Name: "alertsink", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
 			return alertsink.New(e.Store, b, e.Registerer, e.Now)
 		}},
 		{Name: "ledger", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
-			return ledger.New(e.Settings.Gate(), limits, e.Store, b, e.Registerer, e.Now)
+			return ledger.New(e.Settings.Gate(), e.Settings.Backlog(), e.Store, b, e.Registerer, e.Now)
+		}},
+		{Name: "backlog", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
+			return backlog.New(e.Settings.Backlog(), e.Store, b, e.Registerer, e.Log, e.Now)
+		}},
+		{Name: "deliverywatch", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
+			return deliverywatch.New(e.Settings.Stalled(), e.Settings.Thresholds(), limits(e.Settings), e.Store, b, e.Registerer, e.Log, e.Now)
+		}},
+		{Name: "reconcile", Mesh: true, Signs: true, New: func(e Env, b *function.Bus) function.Function {
+			c := reconcile.Config{Gate: e.Settings.Gate(), Interval: e.Settings.Reconcile(), Backfill: e.Settings.Backfill()}
+			return reconcile.New(c, e.Store, b, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "staleness", New: func(e Env, b *function.Bus) function.Function {
 			return staleness.New(e.Settings.Heartbeat(), e.Settings.Thresholds(), e.Store, b, e.Log, e.Now)
+		}},
+		{Name: "retention", New: func(e Env, _ *function.Bus) function.Function {
+			closed, history, refused := e.Settings.Retention()
+			c := retention.Config{ClosedAlerts: closed, History: history, RefusedAlerts: refused, Compared: e.Settings.Backfill()}
+			return retention.New(c, e.Store, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "linkprobe", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
 			return linkprobe.New(e.Settings.Thresholds(), e.Store, b, e.Registerer, e.Log, e.Now)
@@ -90,14 +130,28 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		{Name: "healthsink", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
 			return healthsink.New(e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
-		{Name: "heartbeat", New: func(e Env, b *function.Bus) function.Function {
-			return heartbeat.New(e.Settings.Heartbeat(), e.Settings.Enabled, e.Settings.Thresholds(), e.Store, b, e.Now)
+		{Name: "heartbeat", Signs: true, New: func(e Env, b *function.Bus) function.Function {
+			return heartbeat.New(e.Settings.Heartbeat(), e.Settings.Enabled, expected(e.Settings), e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
 		{Name: "deadletters", Stateless: true, New: func(_ Env, b *function.Bus) function.Function { return deadletters.New(b) }},
 		{Name: "gateway", Stateless: true, New: func(e Env, b *function.Bus) function.Function {
-			return gateway.New(b.Site(), e.Settings.HTTPListen, expected(e.Settings), b, e.Registry, e.Log, e.Now)
+			return gateway.New(gateway.Config{
+				Site: b.Site(), Listen: e.Settings.HTTPListen, Functions: expected(e.Settings), Bus: b,
+				Auth: sharedaccess.Mode(e.Settings.HTTPAuth), RatePerSecond: e.Settings.HTTPRate,
+				Certificates: certificate.Split(e.Settings.CertFiles), Registry: e.Registry, Log: e.Log, Now: e.Now,
+				CertFile: e.Settings.HTTPCert, KeyFile: e.Settings.HTTPKey, Tokens: tokens(e),
+			})
 		}},
 	}
+}
+
+// tokens checks the access tokens of the issuer of the settings; nil where there is none.
+func tokens(e Env) *oidc.Verifier {
+	s := e.Settings
+	if s.OIDCIssuer == "" {
+		return nil
+	}
+	return oidc.New(oidc.Config{Issuer: s.OIDCIssuer, Audience: s.OIDCAudience, ScopePrefix: s.OIDCPrefix, Client: http.DefaultClient, Now: e.Now})
 }
 
 // expected names the functions that run at a site with these settings.

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -48,6 +47,9 @@ func (*lettersListCmd) Help() string { return lettersExamples }
 
 // Run lists dead letters.
 func (c *lettersListCmd) Run(ctx context.Context, io *stdio) error {
+	if err := written("limit", c.Limit, ask.MaxLimit); err != nil {
+		return err
+	}
 	page := ask.Page{Skip: c.Skip, Limit: c.Limit}
 	if err := page.Validate(); err != nil {
 		return err
@@ -129,7 +131,8 @@ type lettersRetryCmd struct {
 // Help is the long help.
 func (*lettersRetryCmd) Help() string {
 	return `A letter that is handled is deleted. One that fails again stays as it was; the
-others are tried all the same.
+others are tried all the same, and the exit code is that of the first failure.
+With --json the results are one array: id, result, and the letter or the error.
 
 Examples:
   auroramesh deadletters retry 17 18
@@ -208,26 +211,64 @@ func allLetters(ctx context.Context, client *apiclient.Client) ([]function.Lette
 	return slices.Compact(ids), nil // one that was read twice
 }
 
-// eachLetter does one thing to every letter, and tells each failure. The exit code is the first one's.
+// letterResult is what became of one dead letter.
+type letterResult struct {
+	ID     uint64          `json:"id"`
+	Result string          `json:"result"` // the word for what was to be done, or failed
+	Letter *ask.DeadLetter `json:"letter,omitempty"`
+	Error  *fault.Error    `json:"error,omitempty"`
+}
+
+func (r letterResult) detail() string {
+	if r.Error != nil {
+		return plain(r.Error.Error())
+	}
+	return "a message to " + plain(r.Letter.Function) + " from " + plain(r.Letter.Source)
+}
+
+// eachLetter does one thing to every letter, and tells what became of each. The
+// exit code is that of the first failure.
 func eachLetter(ctx context.Context, io *stdio, asJSON bool, done string, ids []function.LetterID, do func(context.Context, function.LetterID) (ask.DeadLetter, error)) error {
-	var failed []error
+	if len(ids) == 0 && !asJSON {
+		_, err := fmt.Fprintln(io.out, "There are no dead letters.")
+		return err
+	}
+	widths, colour := []int{8, len(done), 0}, wantsColour(io.out)
+	results := make([]letterResult, 0, len(ids))
+	var failed []*fault.Error
 	for _, id := range ids {
 		l, err := do(ctx, id)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			break
 		}
+		r := letterResult{ID: id.ID, Result: done, Letter: &l}
 		if err != nil {
-			failed = append(failed, err)
+			r = letterResult{ID: id.ID, Result: "failed", Error: fault.Of(err)}
+			failed = append(failed, r.Error)
+		}
+		results = append(results, r)
+		if asJSON {
 			continue
 		}
-		if asJSON {
-			err = writeJSONLine(io.out, l)
-		} else {
-			_, err = fmt.Fprintf(io.out, "%d is %s: a message to %s from %s\n", l.ID, done, plain(l.Function), plain(l.Source))
+		if len(results) == 1 {
+			fmt.Fprint(io.out, line([]string{"ID", "RESULT", "DETAIL"}, widths, colour))
 		}
-		if err != nil {
+		if _, err := fmt.Fprint(io.out, line([]string{strconv.FormatUint(r.ID, 10), r.Result, r.detail()}, widths, colour)); err != nil {
 			return err
 		}
 	}
-	return errors.Join(failed...)
+	if asJSON {
+		if err := writeJSON(io.out, results); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(io.out, "\n%d %s, %d failed\n", len(results)-len(failed), done, len(failed))
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if len(failed) > 0 {
+		return fault.New(failed[0].Code, "%d of %d dead letters were not %s", len(failed), len(ids), done)
+	}
+	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
@@ -50,15 +52,43 @@ func (c *deliveriesCmd) Run(ctx context.Context, io *stdio) error {
 }
 
 func deliveriesTable(w io.Writer, all federation.Deliveries) error {
-	t := newTable(w, "PEER", "DIRECTION", "SHARED", "STORED", "PENDING", "OLDEST PENDING", "REDELIVERED", "NOTE")
+	t := newTable(w, "PEER", "DIRECTION", "SHARED", "STORED", "REFUSED", "PENDING", "OLDEST PENDING", "REDELIVERED", "COMPARED", "NOTE")
 	for _, d := range all.Deliveries {
 		age := "-"
 		if d.OldestPendingSeconds != nil {
 			age = decimal(*d.OldestPendingSeconds, 1) + " s"
 		}
-		t.row(plain(string(d.Peer)), plain(string(d.Direction)), count(d.Shared), count(d.Stored), count(d.Pending), age, count(d.Redelivered), plain(d.Detail))
+		t.row(plain(string(d.Peer)), plain(string(d.Direction)), count(d.Shared), count(d.Stored), count(d.Refused), count(d.Pending), age, count(d.Redelivered), compared(d.Reconciliation, all.GeneratedAt), plain(d.Detail))
 	}
-	return t.write(w)
+	if err := t.write(w); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nBacklog: %s\n", backlogLine(all.Backlog))
+	return err
+}
+
+// backlogLine is how full the backlog is, and what it has let go of.
+func backlogLine(b federation.Backlog) string {
+	const mib = 1 << 20
+	line := fmt.Sprintf("%d of %d alerts, %s of %d MiB", b.Messages, b.MaxMessages, decimal(float64(b.Bytes)/mib, 1), b.MaxBytes/mib)
+	var dropped []string
+	for _, s := range federation.Severities() {
+		if n := b.Dropped[s]; n > 0 {
+			dropped = append(dropped, fmt.Sprintf("%d %s", n, s))
+		}
+	}
+	if len(dropped) == 0 {
+		return line + "; none dropped"
+	}
+	return line + "; dropped so far: " + strings.Join(dropped, ", ") + ", last " + stamp(b.DroppedAt)
+}
+
+// compared is what came of the last comparison, and how long before now that was.
+func compared(r *federation.Reconciliation, now time.Time) string {
+	if r == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d alerts: lost %d dup %d, %s ago", r.Compared, r.Lost, r.Duplicated, max(now.Sub(r.At), 0).Round(time.Second))
 }
 
 // count is a figure, or a dash for one that is not known.

@@ -303,7 +303,14 @@ func (in *ingestion) count(path string, t taken) error {
 	}
 	s.Read++
 	if t.Alert != nil {
-		s.UnreadableIOCs += len(t.Alert.IOCs.Unreadable) + len(t.warnings)
+		s.UnreadableIOCs += len(t.Alert.IOCs.Unreadable)
+	}
+	for _, w := range t.warnings {
+		if w.Name == "tlp" {
+			s.keepLabel(path, t.Line, w)
+		} else {
+			s.UnreadableIOCs++
+		}
 	}
 	return nil
 }

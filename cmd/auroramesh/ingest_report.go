@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/apiclient"
+	"github.com/auroramesh/auroramesh/shared/fault"
 )
 
 // maxRefusals is how many refusals are told one by one.
@@ -22,6 +23,8 @@ type summary struct {
 	Refused        int            `json:"refused"`
 	Refusals       []refusal      `json:"refusals"` // the first of them
 	UnreadableIOCs int            `json:"unreadable_iocs"`
+	KeptLabels     int            `json:"kept_labels"` // duplicates that asked in vain for a stricter label
+	Kept           []refusal      `json:"kept"`        // the first of them
 	Seconds        float64        `json:"seconds"`
 }
 
@@ -39,6 +42,14 @@ func (s *summary) refuse(file string, line int, reason error) {
 	}
 }
 
+// keepLabel notes a duplicate whose first row has a freer label than it asks for.
+func (s *summary) keepLabel(file string, line int, w fault.Field) {
+	s.KeptLabels++
+	if len(s.Kept) < maxRefusals {
+		s.Kept = append(s.Kept, refusal{file, line, w.Name + " " + w.Value + " was not taken: the label is " + w.Allowed})
+	}
+}
+
 // report writes the summary.
 func (in *ingestion) report(io *stdio, asJSON bool, base string) error {
 	s := in.summary
@@ -46,6 +57,9 @@ func (in *ingestion) report(io *stdio, asJSON bool, base string) error {
 	if asJSON {
 		if s.Refusals == nil {
 			s.Refusals = []refusal{}
+		}
+		if s.Kept == nil {
+			s.Kept = []refusal{}
 		}
 		return writeJSON(io.out, s)
 	}
@@ -68,6 +82,12 @@ func (in *ingestion) report(io *stdio, asJSON bool, base string) error {
 	}
 	if more := s.Refused - len(s.Refusals); more > 0 {
 		fmt.Fprintf(io.out, "    and %d more\n", more)
+	}
+	if s.KeptLabels > 0 {
+		fmt.Fprintf(io.out, "%d duplicates asked for a stricter label than they keep\n", s.KeptLabels)
+	}
+	for _, r := range s.Kept {
+		fmt.Fprintf(io.out, "    %s, line %d: %s\n", plain(r.File), r.Line, short(r.Reason, 300))
 	}
 	if s.UnreadableIOCs > 0 {
 		fmt.Fprintf(io.out, "%d IOCs could not be read and were left out\n", s.UnreadableIOCs)

@@ -299,3 +299,24 @@ func TestANetworkOfOnesOwnMakesAnAddressAnAsset(t *testing.T) {
 		t.Errorf("%+v, %v", n, err)
 	}
 }
+
+func TestALabelThatADuplicateAskedForInVainIsTold(t *testing.T) {
+	in := newQueue().ingestion(t, "")
+	taking := taken{Record: sensor.Record{Line: 3, Alert: &federation.NewAlert{}}, raised: raised{warnings: []fault.Field{
+		{Name: "tlp", Value: "red", Allowed: "green, with which the alert was raised first"}, {Name: "iocs", Value: "x"},
+	}}}
+	if err := in.count("f.json", taking); err != nil {
+		t.Fatal(err)
+	}
+	if in.summary.Duplicates != 1 || in.summary.KeptLabels != 1 || in.summary.UnreadableIOCs != 1 {
+		t.Errorf("the summary is %+v", in.summary)
+	}
+	var out strings.Builder
+	if err := in.report(&stdio{out: &out}, false, "here"); err != nil {
+		t.Fatal(err)
+	}
+	want := "1 duplicates asked for a stricter label than they keep\n    f.json, line 3: tlp red was not taken: the label is green, with which the alert was raised first\n"
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("the report says %s", out.String())
+	}
+}

@@ -23,13 +23,19 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // cli is every command. Each command is a struct of its flags with a method Run.
 type cli struct {
-	Demo    demoCmd    `cmd:"" help:"Run whole sites in this process, with everything they need."`
-	Run     runCmd     `cmd:"" help:"Run the functions of a site against an outside NATS and database."`
-	Migrate migrateCmd `cmd:"" help:"Bring the database of a site up to date."`
-	Config  configCmd  `cmd:"" help:"Show the settings of a site."`
+	Demo     demoCmd     `cmd:"" help:"Run whole sites in this process, with everything they need."`
+	Run      runCmd      `cmd:"" help:"Run the functions of a site against an outside NATS and database."`
+	Migrate  migrateCmd  `cmd:"" help:"Bring the database of a site up to date."`
+	Identity identityCmd `cmd:"" help:"Show the public key of a site, and make the key where there is none."`
+	Config   configCmd   `cmd:"" help:"Show the settings of a site."`
+	Doctor   doctorCmd   `cmd:"" help:"Examine a site from the inside: what is wrong, and how to mend it."`
+	Probe    probeCmd    `cmd:"" help:"Ask a process whether it lives: exit code 0 where its answer is good."`
+	Audit    auditCmd    `cmd:"" help:"Read and check the log of who changed what at a site."`
+	Key      keyCmd      `cmd:"" help:"Make, list and revoke the API keys of a site."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
+	Site       siteCmd       `cmd:"" help:"Make and look after the directories from which sites run: enrol, rotate, revoke."`
 	Simulate   simulateCmd   `cmd:"" help:"Raise the alerts of an attack at a site."`
 	Ingest     ingestCmd     `cmd:"" help:"Raise what sensors write: Suricata, Wazuh, OCSF, or the API's own JSON."`
 	Sites      sitesCmd      `cmd:"" help:"List the sites that a site knows."`
@@ -37,8 +43,12 @@ type cli struct {
 	History    historyCmd    `cmd:"" help:"Show what became of a link, and how available it was."`
 	Alerts     alertsCmd     `cmd:"" help:"List, follow, show and triage the alerts of a site."`
 	Sharing    sharingCmd    `cmd:"" help:"Show what would leave a site."`
+	Trust      trustCmd      `cmd:"" help:"Show, pin and unpin the keys by which a site believes its peers."`
 	Deliveries deliveriesCmd `cmd:"" help:"Show what each peer of a site has stored, and what waits for it."`
+	Line       lineCmd       `cmd:"" help:"Break and heal a line of the demo, or of auroramesh proxy."`
+	Proxy      proxyCmd      `cmd:"" help:"Stand in the line between two running sites, so that it can be broken."`
 	Drill      drillCmd      `cmd:"" help:"Prove the promise: break the line between two sites, heal it, and compare their queues."`
+	Bench      benchCmd      `cmd:"" help:"Measure the mesh beside its limits, in the same run."`
 
 	DeadLetters deadLettersCmd `cmd:"" name:"deadletters" help:"List, show, retry and drop the messages that a site could not handle."`
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/auroramesh/auroramesh/functions"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/settings"
-	"github.com/auroramesh/auroramesh/shared/store"
 )
 
 type runCmd struct {
@@ -84,7 +83,7 @@ func (c migrateCmd) Run(ctx context.Context, io *stdio) error {
 }
 
 func migrate(ctx context.Context, s settings.Settings) (applied []string, err error) {
-	st, err := store.Open(ctx, s.DatabaseURL)
+	st, err := site.OpenStore(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +92,7 @@ func migrate(ctx context.Context, s settings.Settings) (applied []string, err er
 }
 
 func migrationStatus(ctx context.Context, s settings.Settings, io *stdio) (err error) {
-	st, err := store.Open(ctx, s.DatabaseURL)
+	st, err := site.OpenStore(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -119,21 +118,21 @@ type configCmd struct {
 	Markdown configMarkdownCmd `cmd:"" hidden:"" help:"Print the table of docs/configuration.md."`
 }
 
-type configCheckCmd struct{}
+type configCheckCmd struct {
+	JSON bool `help:"Print JSON."`
+}
 
-func (configCheckCmd) Run(io *stdio) error {
-	env := environ()
-	if _, err := settings.Load(env); err != nil {
+func (c configCheckCmd) Run(io *stdio) error {
+	all, err := settings.Explain(environ())
+	if err != nil {
 		return err
 	}
+	if c.JSON {
+		return writeJSON(io.out, all)
+	}
 	t := newTable(io.out, "VARIABLE", "VALUE", "FROM")
-	for _, v := range settings.Variables() {
-		value, set := env[v.Name]
-		from := "environment"
-		if !set || value == "" {
-			value, from = v.Default, "default"
-		}
-		t.row(v.Name, settings.Redact(value), from)
+	for _, e := range all {
+		t.row(e.Name, e.Value, e.From)
 	}
 	return t.write(io.out)
 }
@@ -141,9 +140,9 @@ func (configCheckCmd) Run(io *stdio) error {
 type configListCmd struct{}
 
 func (configListCmd) Run(io *stdio) error {
-	t := newTable(io.out, "VARIABLE", "DEFAULT", "ALLOWED")
+	t := newTable(io.out, "VARIABLE", "TYPE", "DEFAULT", "EXAMPLE", "ALLOWED")
 	for _, v := range settings.Variables() {
-		t.row(v.Name, v.Default, v.Allowed)
+		t.row(v.Name, v.Type, v.Default, v.Example, v.Allowed)
 	}
 	return t.write(io.out)
 }

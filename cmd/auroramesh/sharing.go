@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -17,13 +16,15 @@ import (
 
 type sharingCmd struct {
 	Preview sharingPreviewCmd `cmd:"" help:"Show which peers would get an alert, and why. Nothing is stored."`
+	Gates   sharingGatesCmd   `cmd:"" help:"Show the gate of every peer, in both directions."`
+	Gate    sharingGateCmd    `cmd:"" help:"Set the gate of one peer, or reset it."`
 }
 
 type sharingPreviewCmd struct {
 	siteFlags
 	jsonFlag
 	File     string `arg:"" optional:"" help:"File with the alert as JSON, as the API takes it; - or nothing at all is standard input."`
-	Severity string `placeholder:"WORD" help:"Instead of a file, an alert of this severity: critical, high, medium, low or info."`
+	Severity string `placeholder:"WORD" help:"Instead of a file, an alert of this severity: critical, high, medium, low or info. Required where flags describe the alert."`
 	TLP      string `name:"tlp" placeholder:"WORD" help:"Its label: clear, green, amber, amber+strict or red; amber where there is none."`
 	Title    string `placeholder:"TEXT" help:"Its title."`
 	Source   string `placeholder:"TEXT" help:"Its source."`
@@ -31,7 +32,9 @@ type sharingPreviewCmd struct {
 
 // Help is the long help.
 func (*sharingPreviewCmd) Help() string {
-	return `Examples:
+	return `The alert comes from a file, or from flags: then --severity is required.
+
+Examples:
   auroramesh sharing preview --severity critical --tlp red
   auroramesh sharing preview alert.json
   jq .alert case.json | auroramesh sharing preview --json`
@@ -67,10 +70,10 @@ func (c *sharingPreviewCmd) alert(in io.Reader) (federation.NewAlert, error) {
 		wrong.Add("file", c.File, "none where flags describe the alert")
 		return federation.NewAlert{}, wrong.Err("the flags are not valid")
 	}
-	// The gate looks at neither title nor source, but no alert is without them.
+	// No gate looks at the title, but no alert is without one; nor without a source.
 	n := federation.NewAlert{
 		Title: cmp.Or(c.Title, "preview"), Source: cmp.Or(c.Source, "preview"),
-		Severity: federation.Severity(c.Severity), TLP: federation.TLP(c.TLP),
+		Severity: federation.Severity(c.Severity), TLP: federation.ParseTLP(c.TLP),
 	}
 	return n, n.Validate()
 }
@@ -104,26 +107,18 @@ func readAlert(in io.Reader, path string) (n federation.NewAlert, err error) {
 }
 
 func sharingTable(w io.Writer, p ask.SharingPreview) error {
-	gate := "federation off, nothing leaves"
-	if p.Gate.Federation {
-		labels := make([]string, len(p.Gate.TLPs))
-		for i, l := range p.Gate.TLPs {
-			labels[i] = string(l)
-		}
-		gate = fmt.Sprintf("severity %s or worse, tlp %s", p.Gate.MinSeverity, strings.Join(labels, ", "))
-	}
-	fmt.Fprintf(w, "Gate of %s: %s\nThe alert: severity %s, tlp %s\n\n", plain(string(p.SiteID)), plain(gate), plain(string(p.Severity)), plain(string(p.TLP)))
+	fmt.Fprintf(w, "Gate of %s: %s\nThe alert: severity %s, tlp %s\n\n", plain(string(p.SiteID)), defaultGate(p.Gate), plain(string(p.Severity)), plain(string(p.TLP)))
 	if len(p.Peers) == 0 {
 		_, err := fmt.Fprintln(w, "The site knows no peer.")
 		return err
 	}
-	t := newTable(w, "PEER", "ADMITTED", "RULE", "REASON")
+	t := newTable(w, "PEER", "ADMITTED", "RULE", "REMOVED", "REASON")
 	for _, d := range p.Peers {
 		admitted := "no"
 		if d.Admitted {
 			admitted = "yes"
 		}
-		t.row(plain(string(d.Peer)), admitted, plain(string(d.Rule)), plain(d.Reason))
+		t.row(plain(string(d.Peer)), admitted, plain(string(d.Rule)), wordList(d.StrippedIOCs), plain(d.Reason))
 	}
 	return t.write(w)
 }

@@ -7,19 +7,22 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/auroramesh/auroramesh/shared/apiclient"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
 // siteFlags choose the site that a command asks.
 type siteFlags struct {
 	APIBase string `name:"api-base" env:"AURORA_API" default:"http://localhost:8000" placeholder:"URL" help:"Address of the site to ask (${env}; default ${default})."`
+	APIKey  string `name:"api-key" env:"AURORAMESH_API_KEY" placeholder:"KEY" help:"The key for the API, where the site takes requests with one only (${env})."`
 }
 
 func (s siteFlags) client(opts ...apiclient.Option) (*apiclient.Client, error) {
-	return apiclient.New(s.APIBase, append(opts, apiclient.UserAgent("auroramesh/"+version))...)
+	return apiclient.New(s.APIBase, append(opts, apiclient.UserAgent("auroramesh/"+version), apiclient.APIKey(s.APIKey))...)
 }
 
 // jsonFlag asks for the API's JSON instead of a table.
@@ -62,7 +65,11 @@ func sitesTable(w io.Writer, sites []federation.Site) error {
 		if s.Local {
 			id += " *"
 		}
-		t.row(plain(id), plain(string(s.Status)), plain(string(s.Tier)), strconv.Itoa(s.AgentsOnline)+"/"+strconv.Itoa(s.AgentsTotal),
+		status := plain(string(s.Status))
+		if s.Reason != "" {
+			status += " (" + plain(string(s.Reason)) + ")"
+		}
+		t.row(plain(id), status, plain(string(s.Tier)), strconv.Itoa(s.AgentsOnline)+"/"+strconv.Itoa(s.AgentsTotal),
 			short(s.Version, 20), stamp(s.LastHeartbeatAt), short(s.Name, 60))
 	}
 	return t.write(w)
@@ -75,7 +82,10 @@ type topologyCmd struct {
 
 // Help is the long help.
 func (*topologyCmd) Help() string {
-	return `Examples:
+	return `LAST and MEDIAN are round trips: of the newest echo, and of the last two minutes.
+LOSS is of the same two minutes: MEDIAN and LOSS trail behind a line that has just changed.
+
+Examples:
   auroramesh topology
   auroramesh topology --json | jq '.links[] | {id, status}'`
 }
@@ -98,39 +108,52 @@ func (c *topologyCmd) Run(ctx context.Context, io *stdio) error {
 		return err
 	}
 	fmt.Fprintln(io.out)
-	t := newTable(io.out, "LINK", "STATUS", "CAUSE", "ROUND TRIP", "LOSS", "HEARTBEAT AGE", "PEER SEES")
+	t := newTable(io.out, "LINK", "STATUS", "CAUSE", "LAST", "MEDIAN", "LOSS", "HEARTBEAT AGE", "PEER SEES")
 	for _, l := range topology.Links {
 		age := "never"
 		if l.HeartbeatAgeSeconds != nil {
 			age = decimal(*l.HeartbeatAgeSeconds, 1) + " s"
 		}
-		trip, loss := latency(l.Latency)
-		t.row(plain(l.ID), plain(string(l.Status)), dash(string(l.Cause)), trip, loss, age, peerSees(l.PeerView))
+		last, median, loss := latency(l, topology.GeneratedAt)
+		t.row(plain(l.ID), plain(string(l.Status)), dash(string(l.Cause)), last, median, loss, age, peerSees(l))
 	}
 	return t.write(io.out)
 }
 
-// latency is the median round trip and the loss of a link, for a table.
-func latency(l *federation.Latency) (trip, loss string) {
-	if l == nil {
-		return "-", "-"
+// latency is the last and the median round trip and the loss of a link, for a
+// table. Those of a link that is down, or that nothing has probed for a while, are
+// of another time; those of the future are from before a clock was set back.
+func latency(link federation.Link, now time.Time) (last, median, loss string) {
+	l := link.Latency
+	if l == nil || now.Sub(l.MeasuredAt).Abs() > federation.FreshEcho || link.Status == federation.Down && l.LastMs == nil {
+		return "-", "-", "-"
 	}
-	trip = "-"
-	if l.MedianMs != nil {
-		trip = decimal(*l.MedianMs, 1) + " ms"
-	}
-	return trip, decimal(100*l.Loss, 0) + " %"
+	return trip(l.LastMs), trip(l.MedianMs), decimal(100*l.Loss, 0) + " %"
 }
 
-// peerSees is what the other end says of a link.
-func peerSees(v *federation.LinkView) string {
+// trip is a round trip for a table; nil is one that never came back.
+func trip(ms *float64) string {
+	if ms == nil {
+		return "-"
+	}
+	return decimal(*ms, 1) + " ms"
+}
+
+// peerSees is what the other end says of a link, and how long ago: its view comes
+// with its heartbeat, so by this site's clock it is as old as that.
+func peerSees(l federation.Link) string {
+	v := l.PeerView
 	if v == nil {
 		return "-"
 	}
-	if v.Cause == "" {
-		return plain(string(v.Status))
+	view := string(v.Status)
+	if v.Cause != "" {
+		view += " (" + string(v.Cause) + ")"
 	}
-	return plain(string(v.Status) + " (" + string(v.Cause) + ")")
+	if l.HeartbeatAgeSeconds != nil {
+		view += " " + decimal(*l.HeartbeatAgeSeconds, 0) + "s ago"
+	}
+	return plain(view)
 }
 
 func dash(s string) string {
@@ -141,9 +164,11 @@ func dash(s string) string {
 }
 
 type alertsCmd struct {
-	List      alertsListCmd   `cmd:"" default:"withargs" help:"List alerts, newest first (the default)."`
-	Show      alertsShowCmd   `cmd:"" help:"Show one alert in full."`
-	SetStatus alertsStatusCmd `cmd:"" help:"Change the status of an alert."`
+	List      alertsListCmd    `cmd:"" default:"withargs" help:"List alerts, newest first (the default)."`
+	Show      alertsShowCmd    `cmd:"" help:"Show one alert in full."`
+	SetStatus alertsStatusCmd  `cmd:"" help:"Change the status of an alert."`
+	Edit      alertsEditCmd    `cmd:"" help:"Change what an alert of this site says."`
+	Retract   alertsRetractCmd `cmd:"" help:"Take an alert of this site back, here and at every peer."`
 }
 
 // Help is the long help.
@@ -156,15 +181,19 @@ func (*alertsCmd) Help() string {
 const alertsExamples = `Examples:
   auroramesh alerts --severity critical --status new
   auroramesh alerts --source federation:site-b --json
+  auroramesh alerts --tlp red
   auroramesh alerts --follow
   auroramesh alerts show 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f
-  auroramesh alerts set-status 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f triaged`
+  auroramesh alerts set-status 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f triaged
+  auroramesh alerts edit 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f --severity critical
+  auroramesh alerts retract 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f "a test of the sensor"`
 
 type alertsListCmd struct {
 	siteFlags
 	jsonFlag
 	Severity string `placeholder:"WORD" help:"Only alerts of this severity: critical, high, medium, low or info."`
 	Status   string `placeholder:"WORD" help:"Only alerts in this state: new, triaged, investigating, escalated, resolved or false_positive."`
+	TLP      string `name:"tlp" placeholder:"WORD" help:"Only alerts with this label: clear, green, amber, amber+strict or red."`
 	Source   string `placeholder:"TEXT" help:"Only alerts of this source, e.g. suricata or federation:site-b."`
 	Limit    int    `default:"50" help:"How many alerts to list: 1 to 200 (default ${default})."`
 	Skip     int    `default:"0" help:"How many alerts to pass over (default ${default})."`
@@ -177,12 +206,15 @@ func (*alertsListCmd) Help() string { return alertsExamples }
 func (c *alertsListCmd) filter() ask.AlertFilter {
 	return ask.AlertFilter{
 		Page: ask.Page{Skip: c.Skip, Limit: c.Limit}, Severity: federation.Severity(c.Severity),
-		Status: federation.AlertStatus(c.Status), Source: c.Source,
+		Status: federation.AlertStatus(c.Status), TLP: federation.ParseTLP(c.TLP), Source: c.Source,
 	}
 }
 
 // Run lists alerts, or follows them.
 func (c *alertsListCmd) Run(ctx context.Context, io *stdio) error {
+	if err := written("limit", c.Limit, ask.MaxLimit); err != nil {
+		return err
+	}
 	filter := c.filter()
 	if err := filter.Validate(); err != nil {
 		return err
@@ -201,7 +233,7 @@ func (c *alertsListCmd) Run(ctx context.Context, io *stdio) error {
 	if c.JSON {
 		return writeJSON(io.out, page)
 	}
-	t := newTable(io.out, "SEVERITY", "STATUS", "CREATED", "SOURCE", "TITLE", "ID")
+	t := newTable(io.out, "SEVERITY", "TLP", "STATUS", "CREATED", "SOURCE", "TITLE", "ID")
 	for _, a := range page.Items {
 		t.row(alertCells(a)...)
 	}
@@ -209,6 +241,16 @@ func (c *alertsListCmd) Run(ctx context.Context, io *stdio) error {
 		return err
 	}
 	return writePosition(io.out, page)
+}
+
+// written refuses a 0 that somebody wrote: within a question it stands for a value
+// that was not given, and the API refuses it too.
+func written(name string, n, most int) error {
+	var wrong fault.Fields
+	if n == 0 {
+		wrong.Add(name, "0", "a whole number from 1 to "+strconv.Itoa(most))
+	}
+	return wrong.Err("the flags are not valid")
 }
 
 // writePosition says which part of a list a page is, and how to have the next.
@@ -227,7 +269,11 @@ func writePosition[T any](w io.Writer, page ask.List[T]) error {
 }
 
 func alertCells(a federation.Alert) []string {
-	return []string{plain(string(a.Severity)), plain(string(a.Status)), stamp(&a.CreatedAt), short(a.Source, 28), short(a.Title, 64), plain(a.ID)}
+	title := a.Title
+	if a.Retraction != nil {
+		title = "(retracted) " + title
+	}
+	return []string{plain(string(a.Severity)), plain(string(a.TLP)), plain(string(a.Status)), stamp(&a.CreatedAt), short(a.Source, 28), short(title, 64), plain(a.ID)}
 }
 
 // follow prints alerts as the site stores them. Ctrl-C is its proper end.
@@ -237,7 +283,7 @@ func (c *alertsListCmd) follow(ctx context.Context, io *stdio, filter ask.AlertF
 	if err != nil {
 		return err
 	}
-	widths := []int{8, 14, 20, 28, 64, 36}
+	widths := []int{8, 12, 14, 20, 28, 64, 36}
 	colour := wantsColour(io.out)
 	err = client.Events(ctx, "", func(_ string, e federation.Event) error {
 		absent.over()
@@ -247,7 +293,8 @@ func (c *alertsListCmd) follow(ctx context.Context, io *stdio, filter ask.AlertF
 		}
 		a := e.Alert
 		if e.Kind != federation.AlertStored || a == nil ||
-			filter.Severity != "" && filter.Severity != a.Severity || filter.Status != "" && filter.Status != a.Status || filter.Source != "" && filter.Source != a.Source {
+			filter.Severity != "" && filter.Severity != a.Severity || filter.Status != "" && filter.Status != a.Status || filter.TLP != "" && filter.TLP != a.TLP ||
+			filter.Source != "" && filter.Source != a.Source {
 			return nil
 		}
 		if c.JSON {
@@ -322,16 +369,21 @@ func alertSheet(w io.Writer, a federation.Alert) error {
 		b.field("Severity", severity)
 		b.field("Status", status)
 	}
+	if r := a.Retraction; r != nil {
+		b.field("Retracted", stamp(&r.At)+": "+r.Reason)
+	}
 	b.field("TLP", string(a.TLP))
 	b.field("Source", a.Source)
 	if o := a.Origin; o != nil {
-		b.field("Origin", fmt.Sprintf("%s (%s), alert %s\nraised %s, received %s", o.SiteName, o.SiteID, o.AlertID, stamp(&o.RaisedAt), stamp(&o.ReceivedAt)))
+		b.field("Origin", fmt.Sprintf("%s (%s), alert %s\nraised %s, received %s\n%s there, last changed %s",
+			o.SiteName, o.SiteID, o.AlertID, stamp(&o.RaisedAt), stamp(&o.ReceivedAt), o.Status, stamp(&o.UpdatedAt)))
 	}
 	if a.ObservedAt != nil {
 		b.field("Observed", stamp(a.ObservedAt))
 	}
 	b.field("Created", stamp(&a.CreatedAt))
 	b.field("Updated", stamp(&a.UpdatedAt))
+	b.field("Version", strconv.Itoa(a.Version))
 	b.field("Asset type", a.AssetType)
 	b.field("Assets", strings.Join(a.AffectedAssets, "\n"))
 	var iocs []string
@@ -345,38 +397,4 @@ func alertSheet(w io.Writer, a federation.Alert) error {
 	b.field("ID", a.ID)
 	b.field("Dedup hash", a.DedupHash)
 	return b.write(w)
-}
-
-type alertsStatusCmd struct {
-	siteFlags
-	jsonFlag
-	ID     string `arg:"" name:"id" help:"Id of the alert."`
-	Status string `arg:"" help:"new, triaged, investigating, escalated, resolved or false_positive."`
-}
-
-// Help is the long help.
-func (*alertsStatusCmd) Help() string {
-	return `Example:
-  auroramesh alerts set-status 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f triaged`
-}
-
-// Run changes the status of one alert.
-func (c *alertsStatusCmd) Run(ctx context.Context, io *stdio) error {
-	patch := federation.AlertPatch{Status: federation.AlertStatus(c.Status)}
-	if err := patch.Validate(); err != nil {
-		return err
-	}
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	a, err := client.Update(ctx, c.ID, patch)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return writeJSON(io.out, a)
-	}
-	_, err = fmt.Fprintf(io.out, "%s is %s: %s\n", plain(a.ID), plain(string(a.Status)), plain(a.Title))
-	return err
 }

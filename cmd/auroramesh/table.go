@@ -104,7 +104,7 @@ func line(cells []string, widths []int, colour bool) string {
 // colours paint the words of the vocabulary, by how much they matter.
 var colours = map[string]string{
 	"critical": "1;31", "high": "31", "medium": "33", "low": "36", "info": "2",
-	"online": "32", "healthy": "32", "degraded": "33", "offline": "31", "down": "31",
+	"online": "32", "healthy": "32", "degraded": "33", "offline": "31", "offline (leaving)": "31", "down": "31",
 	"new": "1", "escalated": "31", "resolved": "32", "false_positive": "2", "duplicate": "2",
 	"stored": "32", "queued": "33",
 }

@@ -1,8 +1,10 @@
 // Package alertquery is the function that answers questions about the alert
-// queue of this site: one alert, a page of them, and an analyst's change to one.
+// queue of this site: one alert, a page of them, and what alerts of several sites
+// have in common.
 package alertquery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,11 +21,12 @@ func New(st *store.Store, bus *function.Bus, now func() time.Time) function.Func
 	q := query{st, bus, now}
 	return function.Function{
 		Name:        "alertquery",
-		Description: "Answers questions about the alert queue: one alert, a page, a change of status.",
+		Description: "Answers questions about the alert queue: one alert, a page, campaigns.",
 		Triggers: []function.Trigger{
 			function.Reply(ask.GetAlert, q.get),
 			function.Reply(ask.ListAlerts, q.list),
-			function.Reply(ask.UpdateAlert, q.update),
+			function.Reply(ask.PageAlerts, q.page),
+			function.Reply(ask.Campaigns, q.campaigns),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},
 	}
@@ -51,6 +54,29 @@ func (q query) list(ctx context.Context, f ask.AlertFilter) (ask.List[federation
 	return page, err
 }
 
+// page is a page of the queue as the console shows it. Where it would not fit into a
+// message it ends early, and the rest is older.
+func (q query) page(ctx context.Context, of ask.AlertQuery) (ask.AlertPage, error) {
+	page, err := q.store.PageAlerts(ctx, of)
+	if err != nil {
+		return page, err
+	}
+	fitting, err := fit(page.Items, maxListBytes)
+	page.Older = page.Older || len(fitting) < len(page.Items)
+	page.Items = fitting
+	return page, err
+}
+
+func (q query) campaigns(ctx context.Context, of ask.CampaignQuery) (ask.CampaignList, error) {
+	found, err := q.store.Campaigns(ctx, of, q.now().Add(-time.Duration(of.Hours)*time.Hour))
+	for _, c := range found {
+		for i := range c.Sites {
+			c.Sites[i] = cmp.Or(c.Sites[i], q.bus.Site().ID)
+		}
+	}
+	return ask.CampaignList{Items: found}, err
+}
+
 // fit makes the alerts of a page fit into one message. Where they would not, raw
 // logs and the ends of long descriptions are left out (an alert asked for by
 // itself has them in full), and where that is not enough the page ends early.
@@ -74,15 +100,4 @@ func fit(alerts []federation.Alert, most int) ([]federation.Alert, error) {
 		}
 	}
 	return alerts, nil
-}
-
-func (q query) update(ctx context.Context, u ask.AlertUpdate) (federation.Alert, error) {
-	at := q.now()
-	changed, err := q.store.UpdateAlert(ctx, u.ID, u.Patch, at, func(a federation.Alert) []store.Outgoing {
-		return []store.Outgoing{store.EventMessage(q.bus.Site().ID, federation.Event{Kind: federation.AlertUpdated, At: a.UpdatedAt, Alert: &a}, a.ID)}
-	})
-	if err != nil {
-		return changed, err
-	}
-	return changed, q.bus.Nudge("alertrelay")
 }

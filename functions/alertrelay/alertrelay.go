@@ -7,14 +7,19 @@ package alertrelay
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/metric"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/stream"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 const (
@@ -25,9 +30,10 @@ const (
 )
 
 // New is the function for one site.
-func New(limits stream.Limits, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
 	r := relay{st, bus, now}
 	site := bus.Site().ID
+	reg.MustRegister(r.figures())
 	return function.Function{
 		Name:        "alertrelay",
 		Description: "Empties the outbox: publishes shared alerts and events to the site's streams.",
@@ -46,6 +52,26 @@ type relay struct {
 	now   func() time.Time
 }
 
+// figures are how much waits in the outbox at the moment of the scrape.
+func (r relay) figures() prometheus.Collector {
+	return metric.Read(func(ctx context.Context, put metric.Put) error {
+		n, oldest, err := r.store.OutboxDepth(ctx)
+		if err != nil {
+			return err
+		}
+		age := 0.0
+		if oldest != nil {
+			age = max(r.now().Sub(*oldest).Seconds(), 0)
+		}
+		put("aurora_outbox_messages", float64(n))
+		put("aurora_outbox_oldest_seconds", age)
+		return nil
+	},
+		metric.Figure{Name: "aurora_outbox_messages", Help: "Messages in the outbox that the streams of the site have not confirmed yet."},
+		metric.Figure{Name: "aurora_outbox_oldest_seconds", Help: "Age of the oldest of them; 0 where there is none."},
+	)
+}
+
 func (r relay) relay(ctx context.Context) error {
 	for ctx.Err() == nil {
 		queued, err := r.store.Outbox(ctx, batch)
@@ -55,15 +81,23 @@ func (r relay) relay(ctx context.Context) error {
 		if len(queued) == 0 {
 			return nil
 		}
+		for _, q := range queued {
+			if !q.Withdraws {
+				continue
+			}
+			if err := r.withdraw(ctx, q); err != nil {
+				return err
+			}
+		}
 		msgs := make([]function.Message, len(queued))
 		for i, q := range queued {
-			msgs[i] = function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload}
+			msgs[i] = function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace}
 		}
 		sequences, failed := r.bus.Store(ctx, msgs)
 		var done []store.Confirmed
 		for i, q := range queued {
 			if sequences[i] > 0 {
-				done = append(done, store.Confirmed{ID: q.ID, AlertID: q.AlertID, Sequence: sequences[i]})
+				done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
 			}
 		}
 		if err := r.store.Published(ctx, r.now(), done); err != nil {
@@ -74,4 +108,36 @@ func (r relay) relay(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// withdraw takes out of the stream what was published of an alert that may not leave
+// any more, so that no peer that is behind, or is yet to come, reads it there.
+func (r relay) withdraw(ctx context.Context, q store.Queued) error {
+	places, err := r.store.Places(ctx, q.AlertID, q.Version)
+	if err != nil || len(places) == 0 {
+		return err
+	}
+	alerts, err := r.bus.JetStream().Stream(ctx, subject.AlertStream(r.bus.Site().ID))
+	if err != nil {
+		return fmt.Errorf("reading the stream of shared alerts: %w", err)
+	}
+	for _, p := range places {
+		msg, err := alerts.GetMsg(ctx, p.Sequence)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			continue
+		case err != nil:
+			return fmt.Errorf("reading what is to be withdrawn: %w", err)
+		}
+		var of struct {
+			AlertID string `json:"origin_alert_id"`
+		}
+		if err := json.Unmarshal(msg.Data, &of); err != nil || of.AlertID != q.AlertID { // a stream that was made anew counts from 1 again
+			continue
+		}
+		if err := alerts.DeleteMsg(ctx, p.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("withdrawing an alert: %w", err)
+		}
+	}
+	return nil
 }

@@ -1,18 +1,21 @@
 // Package alertsink is the function that brings the peers' alerts home: it pulls
 // from the alert stream of every known peer, across the leafnode, and stores what
-// is new. Alerts that began at this site (echoes) and alerts that are stored
-// already (replays) are dropped and counted. A batch is acknowledged to its
-// origin only after its rows are committed.
+// is new: an alert, or a newer version of one. Alerts that began at this site
+// (echoes) and versions that are stored already (replays) are dropped and counted;
+// what is not signed by its origin is a dead letter before it comes here; what the site's own gate for that peer does not let in is refused. A batch is
+// acknowledged to its origin only after its rows are committed.
 package alertsink
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -33,7 +36,7 @@ const (
 func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
 	s := sink{store: st, bus: bus, now: now,
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_alerts_received_total",
-			Help: "Alerts pulled from a peer by outcome: stored, replay (stored before) or echo (raised at this site)."},
+			Help: "Alerts pulled from a peer by outcome: stored, updated (a newer version of one stored before), replay (stored before), refused (by this site's gate for that peer) or echo (raised at this site)."},
 			[]string{"origin", "outcome"}),
 	}
 	reg.MustRegister(s.received)
@@ -41,7 +44,7 @@ func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func
 		Name:        "alertsink",
 		Description: "Pulls the alerts that the peers share and stores what is new, each exactly once.",
 		Triggers: []function.Trigger{
-			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger)),
+			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger), function.VerifiedOrigin(), function.Buried(s.buried)),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},
 	}
@@ -54,25 +57,38 @@ type sink struct {
 	now      func() time.Time
 }
 
-// peers lists the consumer that each known peer keeps for this site.
+// peers lists the consumers that each known peer keeps for this site.
 func (s sink) peers(ctx context.Context) ([]function.Source, error) {
 	own := s.bus.Site().ID
 	peers, err := s.store.Peers(ctx, own)
 	if err != nil {
 		return nil, err
 	}
-	sources := make([]function.Source, len(peers))
-	for i, p := range peers {
-		sources[i] = function.Source{Site: p, Stream: subject.AlertStream(p), Consumer: subject.AlertConsumer(own)}
+	var sources []function.Source
+	for _, p := range peers {
+		for _, lane := range subject.AlertConsumers(own) {
+			sources = append(sources, function.Source{Site: p, Stream: subject.AlertStream(p), Consumer: lane.Consumer})
+		}
 	}
 	return sources, nil
 }
 
 func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 	own, at, from := s.bus.Site().ID, s.now(), function.SourceOf(ctx).Site
+	gates, err := s.store.Gates(ctx, own, federation.Inbound, federation.InboundGate())
+	if err != nil {
+		return err
+	}
+	gate := gates.For(from)
+	decisions, err := s.decide(ctx, gate, shared)
+	if err != nil {
+		return err
+	}
 	rows := make([]federation.Alert, 0, len(shared))
+	var notes []store.RefusedAlert
+	refused := function.Refused{}
 	echoes := 0
-	for _, a := range shared {
+	for i, a := range shared {
 		if a.OriginSite == own {
 			echoes++
 			continue
@@ -80,30 +96,94 @@ func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 		if a.OriginSite != from {
 			return fault.New(fault.Invalid, "the alert stream of %s holds an alert whose origin is %s", from, a.OriginSite)
 		}
+		if d := decisions[i]; !d.Admitted {
+			refused[i] = fmt.Sprintf("%s refuses it: %s", own, d.Reason)
+			notes = append(notes, store.RefusedAlert{
+				OriginSite: from, OriginID: a.OriginID, Version: max(a.AlertVersion, 1), Rule: d.Rule, Reason: d.Reason, RaisedAt: a.RaisedAt, At: at,
+			})
+			continue
+		}
+		a.IOCs.Items = gate.Strip(a.IOCs.Items)
 		id, err := uuid.NewV7()
 		if err != nil {
 			return fmt.Errorf("making an alert id: %w", err)
 		}
 		rows = append(rows, a.Received(id.String(), at))
 	}
-	stored, err := s.store.ReceiveAlerts(ctx, rows, func(a federation.Alert) store.Outgoing {
-		return store.EventMessage(own, federation.Event{Kind: federation.AlertStored, At: at, Alert: &a}, a.ID)
-	})
+	arrivals, err := s.store.ReceiveAlerts(ctx, rows, func(a federation.Alert, arrival store.Arrival) store.Outgoing {
+		kind := federation.AlertStored
+		if arrival == store.Updated {
+			kind = federation.AlertUpdated
+		}
+		return store.EventMessage(own, federation.Event{Kind: kind, At: at, Alert: &a}, a.ID)
+	}, notes...)
 	if err != nil {
 		return fmt.Errorf("storing %d alerts of %s: %w", len(rows), from, err)
 	}
 	// Counted only now: a batch that fails comes again, one by one.
 	s.received.WithLabelValues(string(from), "echo").Add(float64(echoes))
-	if len(rows) == 0 {
-		return nil
+	s.received.WithLabelValues(string(from), "refused").Add(float64(len(refused)))
+	for _, arrival := range arrivals {
+		s.received.WithLabelValues(string(from), outcomes[arrival]).Inc()
 	}
-	n := 0
-	for _, isNew := range stored {
-		if isNew {
-			n++
+	if len(rows) > 0 {
+		if err := s.bus.Nudge("alertrelay"); err != nil {
+			return err
 		}
 	}
-	s.received.WithLabelValues(string(from), "stored").Add(float64(n))
-	s.received.WithLabelValues(string(from), "replay").Add(float64(len(rows) - n))
-	return s.bus.Nudge("alertrelay")
+	if len(refused) > 0 {
+		return refused
+	}
+	return nil
 }
+
+// decide says of each alert whether the gate lets it in. A further version of an
+// alert that the site has, or gets with this batch, comes in whatever the gate says:
+// it would else be kept here as it was, after its origin made it harmless or took it back.
+func (s sink) decide(ctx context.Context, gate federation.Gate, shared []federation.SharedAlert) ([]federation.Decision, error) {
+	decisions := make([]federation.Decision, len(shared))
+	coming := map[string]bool{}
+	var hashes []string
+	for i, a := range shared {
+		decisions[i] = gate.Decide(a.Severity, a.TLP, a.Source)
+		if hash := federation.ReplayHash(a.OriginSite, a.OriginID); decisions[i].Admitted {
+			coming[hash] = true
+		} else {
+			hashes = append(hashes, hash)
+		}
+	}
+	held, err := s.store.Received(ctx, hashes)
+	for i, a := range shared {
+		if hash := federation.ReplayHash(a.OriginSite, a.OriginID); held[hash] || coming[hash] {
+			decisions[i].Admitted = true
+		}
+	}
+	return decisions, err
+}
+
+// buried notes that a version of an alert is among the dead letters, so that it is not
+// fetched again while it is. A payload that does not even say of which alert of its
+// origin it is cannot be noted.
+func (s sink) buried(ctx context.Context, payload []byte, reason error) error {
+	var of struct {
+		OriginSite federation.SiteID `json:"origin_site"`
+		OriginID   string            `json:"origin_alert_id"`
+		Version    int               `json:"alert_version"`
+		RaisedAt   time.Time         `json:"raised_at"`
+	}
+	origin := function.SourceOf(ctx).Site
+	id := ask.AlertID{}
+	if err := json.Unmarshal(payload, &of); err == nil {
+		id.ID = of.OriginID
+	}
+	if of.OriginSite != origin || id.Validate() != nil || of.Version < 0 || of.Version > federation.MaxVersion || of.RaisedAt.Year() < 1970 || of.RaisedAt.Year() > 9999 {
+		return nil
+	}
+	return s.store.NoteRefused(ctx, store.RefusedAlert{
+		OriginSite: origin, OriginID: of.OriginID, Version: max(of.Version, 1), Rule: store.RuleDeadLetter, Reason: fault.Of(reason).Message,
+		RaisedAt: of.RaisedAt, At: s.now(),
+	})
+}
+
+// outcomes are the arrivals as the metric names them.
+var outcomes = map[store.Arrival]string{store.Stored: "stored", store.Updated: "updated", store.Replayed: "replay"}

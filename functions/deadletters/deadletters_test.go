@@ -38,6 +38,7 @@ type desk struct {
 	during func() // called in every call once mended
 	taken  chan number
 	from   atomic.Value // the source of the last call
+	picky  atomic.Bool  // once mended, it refuses what it is given
 }
 
 func start(t *testing.T, s *server.Server, name string, build func(*function.Bus) function.Function) *function.Running {
@@ -82,6 +83,9 @@ func (d *desk) take(ctx context.Context, ns []number) error {
 	d.from.Store(function.SourceOf(ctx))
 	if !d.mended.Load() {
 		return fault.New(fault.Forbidden, "not yet")
+	}
+	if d.picky.Load() {
+		return function.Refused{0: "not this one"}
 	}
 	if d.during != nil {
 		d.during()
@@ -209,6 +213,19 @@ func TestALetterIsDeletedOnlyOnceItIsHandled(t *testing.T) {
 	}
 	if l := d.list(t, ask.Page{}); l.Total != 1 {
 		t.Errorf("the letter is gone: %+v", l)
+	}
+}
+
+func TestALetterThatIsRefusedStays(t *testing.T) {
+	d, _ := newDesk(t)
+	d.send(t, `{"n":1}`)
+	d.mended.Store(true)
+	d.picky.Store(true)
+	if _, err := put(t, d, ask.RetryDeadLetter, id(1)); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "is refused: not this one") {
+		t.Errorf("the retry says %v", err)
+	}
+	if l := d.list(t, ask.Page{}); l.Total != 1 {
+		t.Errorf("what is left is %+v", l)
 	}
 }
 

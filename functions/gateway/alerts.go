@@ -39,6 +39,7 @@ func (g *gateway) registerAlerts(api huma.API) {
 	op.Parameters = append(pageParams(),
 		&huma.Param{Name: "severity", In: "query", Description: "Only alerts of this severity", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.Severities())}},
 		&huma.Param{Name: "status", In: "query", Description: "Only alerts in this state", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.AlertStatuses())}},
+		&huma.Param{Name: "tlp", In: "query", Description: "Only alerts with this label; read in any case, with or without TLP: before it", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.TLPs()), Format: tlpFormat}},
 		&huma.Param{Name: "source", In: "query", Description: "Only alerts of exactly this source, e.g. federation:site-b", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(federation.MaxSource)}},
 	)
 	type listInput struct {
@@ -46,16 +47,17 @@ func (g *gateway) registerAlerts(api huma.API) {
 		Limit    int                    `query:"limit" hidden:"true"`
 		Severity federation.Severity    `query:"severity" hidden:"true"`
 		Status   federation.AlertStatus `query:"status" hidden:"true"`
+		TLP      federation.TLP         `query:"tlp" hidden:"true"`
 		Source   string                 `query:"source" hidden:"true"`
 	}
 	huma.Register(api, op, func(ctx context.Context, in *listInput) (*answer[ask.List[federation.Alert]], error) {
 		return replyList(put(ctx, g, ask.ListAlerts, ask.AlertFilter{
-			Page: ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults(), Severity: in.Severity, Status: in.Status, Source: in.Source,
+			Page: ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults(), Severity: in.Severity, Status: in.Status, TLP: in.TLP, Source: in.Source,
 		}))
 	})
 
 	op = withBody[federation.NewAlert](api, operation(http.MethodPost, alertsPath, "raise-alert", tagAlerts, "Raise an alert",
-		"Stores a new alert at this site and, where its severity and its TLP pass the gate, shares it with the peers. An alert with the title, source and IOCs of one that is there is not stored again: the answer is then 200 and the first one."))
+		"Stores a new alert at this site and, where its severity and its TLP pass the gate, shares it with the peers. An alert with the title, source and IOCs of one that is there is not stored again: the answer is then 200 and the first one, whose label stays."))
 	op.DefaultStatus = http.StatusCreated
 	type raiseInput struct{ Payload body[federation.NewAlert] }
 	huma.Register(api, op, func(ctx context.Context, in *raiseInput) (*raiseOutput, error) {
@@ -93,7 +95,7 @@ func (g *gateway) registerAlerts(api huma.API) {
 	})
 
 	op = withBody[federation.AlertPatch](api, operation(http.MethodPatch, alertPath, "update-alert", tagAlerts, "Change an alert",
-		"Moves an alert through triage. The change stays at this site.", http.StatusNotFound, http.StatusConflict))
+		"Moves an alert through triage, edits it, or takes it back. A field that is absent stays as it is. A change to an alert that was raised here is a further version, which goes to every peer that has the alert; a peer's own triage stays beside it. Of an alert from a peer only the status can change, and that change stays here.", http.StatusNotFound, http.StatusConflict))
 	op.Parameters = []*huma.Param{idParam()}
 	type updateInput struct {
 		ID      string `path:"id" hidden:"true"`
@@ -107,7 +109,9 @@ func (g *gateway) registerAlerts(api huma.API) {
 		return reply(put(ctx, g, ask.UpdateAlert, update))
 	})
 	documentBody(api, op.Method, op.Path, map[string]*huma.Example{
-		"triage": {Summary: "An analyst takes the alert", Value: federation.AlertPatch{Status: federation.Investigating}},
+		"triage":     {Summary: "An analyst takes the alert", Value: federation.AlertPatch{Status: federation.Investigating}},
+		"edit":       {Summary: "It turns out worse than it seemed", Value: federation.AlertPatch{Severity: federation.Critical, Description: ptr("The host answers to a second C2 address.")}},
+		"retraction": {Summary: "It should not have been raised", Value: federation.AlertPatch{Status: federation.FalsePositive, Retraction: "a test of the sensor"}},
 	})
 }
 
@@ -120,8 +124,11 @@ func (g *gateway) raise(ctx context.Context, n federation.NewAlert) (*raiseOutpu
 		Status: http.StatusOK, Location: alertsPath + "/" + url.PathEscape(raised.Alert.ID),
 		Body: raisedAlert{Alert: raised.Alert, Warnings: warnings(n.IOCs.Unreadable, raised.Unreadable)},
 	}
-	if raised.Created {
+	switch stored := raised.Alert.TLP; {
+	case raised.Created:
 		out.Status = http.StatusCreated
+	case n.TLP.OrDefault().Stricter(stored):
+		out.Body.Warnings = append(out.Body.Warnings, fault.Field{Name: "tlp", Value: string(n.TLP.OrDefault()), Allowed: string(stored) + ", with which the alert was raised first: it keeps this label until it is edited"})
 	}
 	return out, nil
 }

@@ -22,6 +22,7 @@ const (
 	tagMesh    = "Mesh"
 	tagEvents  = "Events"
 	tagLetters = "Dead letters"
+	tagAccess  = "Access"
 	tagState   = "State of the site"
 )
 
@@ -29,7 +30,7 @@ const (
 type answer[T any] struct{ Body T }
 
 // api registers every operation on mux.
-func (g *gateway) api(mux *http.ServeMux, metrics prometheus.Gatherer) huma.API {
+func (g *gateway) api(mux *routes, metrics prometheus.Gatherer) huma.API {
 	registry := newRegistry()
 	api := humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -46,6 +47,7 @@ func (g *gateway) api(mux *http.ServeMux, metrics prometheus.Gatherer) huma.API 
 				{Name: tagMesh, Description: "The sites of the mesh and the links between them, as this site sees them."},
 				{Name: tagEvents, Description: "What happens, as it happens."},
 				{Name: tagLetters, Description: "Messages that functions of the site could not handle."},
+				{Name: tagAccess, Description: "Who may do what, and who did."},
 				{Name: tagState, Description: "For monitoring."},
 			},
 		},
@@ -55,9 +57,11 @@ func (g *gateway) api(mux *http.ServeMux, metrics prometheus.Gatherer) huma.API 
 	api.UseMiddleware(strictParams(api))
 	g.registerAlerts(api)
 	g.registerSharing(api)
+	g.registerTrust(api)
 	g.registerMesh(api)
 	g.registerEvents(api)
 	g.registerDeadLetters(api)
+	g.registerAccess(api)
 	g.registerState(api, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	describe(registry)
 	for _, path := range api.OpenAPI().Paths {
@@ -70,9 +74,10 @@ func (g *gateway) api(mux *http.ServeMux, metrics prometheus.Gatherer) huma.API 
 
 // operation is what all operations have in common.
 func operation(method, path, id, tag, summary, description string, failures ...int) huma.Operation {
+	n := needs[method+" "+path]
 	return huma.Operation{
-		Method: method, Path: path, OperationID: id, Tags: []string{tag}, Summary: summary, Description: description,
-		Errors: append([]int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, failures...),
+		Method: method, Path: path, OperationID: id, Tags: []string{tag}, Summary: summary, Description: description + n.say(),
+		Errors: append(n.failures(), append([]int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, failures...)...),
 		// strictParams has checked them.
 		SkipValidateParams: true,
 	}
@@ -183,7 +188,7 @@ func (g *gateway) registerMesh(api huma.API) {
 	op = operation(http.MethodGet, "/api/v1/links/{id}/history", "get-link-history", tagMesh, "Show the history of a link",
 		"The changes of a link's status, the newest first, and for how much of the time it was healthy, degraded and down.", http.StatusNotFound)
 	op.Parameters = []*huma.Param{
-		{Name: "id", In: "path", Required: true, Description: "The id of the link, e.g. link-site-a-site-b", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(ask.MaxLinkID)}},
+		{Name: "id", In: "path", Required: true, Description: "The id of the link, e.g. link-site-a-site-b, its sites in either order", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(ask.MaxLinkID)}},
 		{
 			Name: "hours", In: "query", Description: "How far to look back",
 			Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: ptr(1.0), Maximum: ptr(float64(ask.MaxHistoryHours)), Default: ask.DefaultHistoryHours},

@@ -220,7 +220,7 @@ func TestAnOpenEventStreamDoesNotHoldUpTheStop(t *testing.T) {
 	listen := l.Addr().String()
 	l.Close()
 	running, err := function.Start(
-		gateway.New(identity, listen, nil, s.bus, s.reg, slog.New(slog.DiscardHandler), time.Now),
+		gateway.New(s.config(listen)),
 		s.bus, function.NewMetrics(s.reg), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

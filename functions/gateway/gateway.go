@@ -1,8 +1,9 @@
-// Package gateway is the HTTP API of a site: what people and their tools speak to.
+// Package gateway is the HTTP API and the console of a site: what people and their
+// tools speak to.
 //
 // It holds no state and opens no database. A request goes through it so: it gets
 // an id and the security headers; a request from another origin, or for another
-// host where the site listens on loopback only, is refused; its parameters and
+// host where the site listens on loopback only, is refused; its principal must have the scope that the route takes (scopes.go); its parameters and
 // body are checked against the very schemas that the OpenAPI document shows; the
 // question goes to a function over request/reply; the answer, or a problem in the
 // form of RFC 9457, goes back. /api/v1/events is the exception: it reads the
@@ -21,8 +22,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/functions/gateway/console"
+	"github.com/auroramesh/auroramesh/shared/access"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/certificate"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/oidc"
 	"github.com/auroramesh/auroramesh/shared/stream"
 )
 
@@ -40,31 +46,83 @@ const (
 	AskTimeout = 10 * time.Second
 )
 
-// New is the gateway of a site. It listens at listen ("host:port"; with an empty
-// host, everywhere). functions names what is expected to run at the site, for
-// /health. reg is what /metrics shows; the gateway adds its own figures to it.
-func New(site federation.Identity, listen string, functions []string, bus *function.Bus, reg *prometheus.Registry, log *slog.Logger, now func() time.Time) function.Function {
+// Config is what a gateway is made from.
+type Config struct {
+	Site federation.Identity
+	// Listen is where it serves: "host:port"; with an empty host, everywhere.
+	Listen string
+	// Functions names what is expected to run at the site, for /health.
+	Functions []string
+	Bus       *function.Bus
+	// Certificates are those whose expiry /health warns of.
+	Certificates certificate.Files
+	// Registry is what /metrics shows; the gateway adds its own figures to it.
+	Registry *prometheus.Registry
+	Log      *slog.Logger
+	Now      func() time.Time
+	// Auth says whether a request must say who it comes from; the zero value is [access.None].
+	Auth access.Mode
+	// RatePerSecond bounds the requests of one principal; 0: it does not.
+	RatePerSecond int
+	// CertFile and KeyFile are those of TLS; empty: it serves without.
+	CertFile, KeyFile string
+	// Tokens checks access tokens; nil: none is taken.
+	Tokens *oidc.Verifier
+	// Recheck is how often who reads the event stream is looked at again; 0: every [KnownFor].
+	Recheck time.Duration
+}
+
+// New is the gateway of a site.
+func New(c Config) function.Function {
+	loopback := onlyLoopback(c.Listen)
+	switch {
+	case c.Auth != access.Required && loopback: // as is the default
+		c.Log.Info("the API takes every request of this machine without sign-in", "listen", c.Listen, "http_auth", c.Auth)
+	case c.Auth != access.Required:
+		c.Log.Warn("the API takes every request without sign-in", "listen", c.Listen, "http_auth", c.Auth)
+	case c.CertFile == "" && !loopback:
+		c.Log.Warn("the API takes keys without TLS: something before it must serve it, or whoever is on the way reads them", "listen", c.Listen)
+	}
 	return function.Function{
 		Name:        Name,
 		Description: "the HTTP API of the site: asks the functions and streams events",
-		Triggers:    []function.Trigger{function.HTTP(listen, Handler(site, listen, functions, bus, reg, log, now))},
-		Streams:     []jetstream.StreamConfig{stream.Events(site.ID)},
+		Triggers:    []function.Trigger{function.HTTP(c.Listen, Handler(c), function.TLS(c.CertFile, c.KeyFile))},
+		Streams:     []jetstream.StreamConfig{stream.Events(c.Site.ID)},
 	}
 }
 
 // Handler is the whole HTTP API as a handler; see [New].
-func Handler(site federation.Identity, listen string, functions []string, bus *function.Bus, reg *prometheus.Registry, log *slog.Logger, now func() time.Time) http.Handler {
-	g := &gateway{
-		site: site, base: baseURL(listen), functions: functions, bus: bus, log: log, now: now,
-		metrics: newMetrics(reg), streams: make(chan struct{}, maxEventStreams),
+func Handler(c Config) http.Handler { return newGateway(c).handler() }
+
+func newGateway(c Config) *gateway {
+	if c.Recheck == 0 {
+		c.Recheck = KnownFor
 	}
-	mux := http.NewServeMux()
-	g.pages(mux, g.api(mux, reg))
-	return g.observe(g.guard(g.limitBody(g.route(mux)), onlyLoopback(listen)))
+	g := &gateway{
+		Config: c, site: c.Site, base: baseURL(c.Listen, c.CertFile != ""), functions: c.Functions, bus: c.Bus, log: c.Log, now: c.Now,
+		metrics: newMetrics(c.Registry, c.Site.ID), streams: make(chan struct{}, maxEventStreams), routes: newRoutes(),
+		known: newKnown(c.Now), rates: newRates(c.RatePerSecond, c.Now), signIns: newRates(signInRate, c.Now),
+	}
+	g.audit = &auditWriter{send: func(ctx context.Context, e ask.AuditEntries) error {
+		_, err := put(ctx, g, ask.AppendAudit, e)
+		return err
+	}}
+	g.registerSignIn(g.routes)
+	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause})
+	for pattern, page := range g.console.Routes() {
+		g.routes.HandleFunc(pattern, page)
+	}
+	g.pages(g.routes, g.api(g.routes, c.Registry))
+	return g
+}
+
+func (g *gateway) handler() http.Handler {
+	return g.observe(g.guard(g.limitBody(g.route(g.routes)), g.Auth != access.Required && g.Auth != access.Insecure && onlyLoopback(g.Listen)))
 }
 
 // gateway is what the handlers share.
 type gateway struct {
+	Config
 	site      federation.Identity
 	base      string // how to reach this site from its own machine, for examples
 	functions []string
@@ -72,6 +130,12 @@ type gateway struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
+	console   *console.Console
+	routes    *routes
+	known     *known
+	rates     *rates
+	signIns   *rates
+	audit     *auditWriter
 	streams   chan struct{} // one place for each open event stream
 }
 
@@ -83,15 +147,19 @@ func put[Req, Res any](ctx context.Context, g *gateway, e function.Endpoint[Req,
 }
 
 // baseURL is where a client on the same machine finds a gateway that listens at listen.
-func baseURL(listen string) string {
+func baseURL(listen string, tls bool) string {
+	scheme := "http://"
+	if tls {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "http://" + listen
+		return scheme + listen
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && (ip.IsUnspecified() || ip.IsLoopback()) {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + net.JoinHostPort(host, port)
 }
 
 // onlyLoopback reports whether listen can be reached from this machine alone.

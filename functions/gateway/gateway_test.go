@@ -63,7 +63,7 @@ func TestWhatMayBeLeftOutMayAlsoBeNull(t *testing.T) {
 
 func TestReadsAndChangesReachTheFunctions(t *testing.T) {
 	s := newWholeSite(t)
-	list := decode[ask.List[federation.Alert]](t, s.do(t, "GET", "/api/v1/alerts?severity=high&status=new&source=federation:site-b&skip=3&limit=7", ""))
+	list := decode[ask.List[federation.Alert]](t, s.do(t, "GET", "/api/v1/alerts?severity=high&status=new&tlp=TLP:Red&source=federation:site-b&skip=3&limit=7", ""))
 	if list.Skip != 3 || list.Limit != 7 || list.Items == nil {
 		t.Errorf("list %+v", list)
 	}
@@ -188,16 +188,16 @@ func TestMetricsCountRequestsByRoute(t *testing.T) {
 	s.do(t, "BREW", "/coffee", "")
 	body := string(s.do(t, "GET", "/metrics", "").body)
 	for _, want := range []string{
-		`aurora_http_requests_total{code="200",method="GET",route="GET /api/v1/alerts/{id}"} 1`,
-		`aurora_http_requests_total{code="404",method="GET",route="GET /api/v1/alerts/{id}"} 1`,
-		`aurora_http_requests_total{code="404",method="GET",route="unmatched"} 1`,
-		`aurora_http_requests_total{code="404",method="other",route="unmatched"} 1`,
+		`aurora_http_requests_total{code="200",method="GET",route="GET /api/v1/alerts/{id}",site="site-a"} 1`,
+		`aurora_http_requests_total{code="404",method="GET",route="GET /api/v1/alerts/{id}",site="site-a"} 1`,
+		`aurora_http_requests_total{code="404",method="GET",route="unmatched",site="site-a"} 1`,
+		`aurora_http_requests_total{code="404",method="other",route="unmatched",site="site-a"} 1`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
-	if !regexp.MustCompile(`aurora_http_request_duration_seconds_count\{method="GET",route="GET /api/v1/alerts/\{id\}"\} 2`).MatchString(body) {
+	if !regexp.MustCompile(`aurora_http_request_duration_seconds_count\{method="GET",route="GET /api/v1/alerts/\{id\}",site="site-a"\} 2`).MatchString(body) {
 		t.Error("the durations are not counted")
 	}
 }

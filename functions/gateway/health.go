@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/nats-io/nats.go"
 
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -68,10 +69,13 @@ type healthOutput struct {
 
 func (g *gateway) registerState(api huma.API, metrics http.Handler) {
 	op := operation(http.MethodGet, "/health", "get-health", tagState, "Say how the site is",
-		"Asks every part of the site: NATS, JetStream, each function, the database, and the links to the peers. 503 where a part that the site needs is down; a peer that is away makes the site degraded, not down.")
+		"Asks every part of the site: NATS, JetStream, each function, the database, and the links to the peers. 503 where a part that the site needs is down; a peer that is away makes the site degraded, not down. Anyone gets the status; the parts take the scope sites:read.")
 	op.Errors = []int{http.StatusUnprocessableEntity}
 	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 		h := g.health(ctx)
+		if p, _ := access.PrincipalOf(ctx); !p.May(access.SitesRead) {
+			h.Parts = []part{} // what runs here and whom it knows is for those who may read it
+		}
 		out := &healthOutput{Status: http.StatusOK, Body: h}
 		if h.Status == down {
 			out.Status = http.StatusServiceUnavailable
@@ -92,7 +96,7 @@ func (g *gateway) registerState(api huma.API, metrics http.Handler) {
 	})
 
 	op = operation(http.MethodGet, "/metrics", "get-metrics", tagState, "Show the metrics", "Metrics of the functions that run in this process, in the format of Prometheus.")
-	op.Errors = []int{http.StatusUnprocessableEntity}
+	op.Errors = append(needs["GET /metrics"].failures(), http.StatusUnprocessableEntity)
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "The metrics",
 		Content:     map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}},
@@ -143,6 +147,9 @@ func (g *gateway) health(ctx context.Context) health {
 	}
 	if hasTopology {
 		h.Parts = append(h.Parts, peers)
+	}
+	if len(g.Certificates) > 0 {
+		h.Parts = append(h.Parts, g.certificateHealth())
 	}
 	for _, p := range h.Parts {
 		h.Status = h.Status.worse(p.Status)
@@ -203,6 +210,13 @@ func (g *gateway) functionHealth(ctx context.Context, name string) functionHealt
 		}
 	}
 	return functionHealth{p, h.Checks}
+}
+
+func (g *gateway) certificateHealth() part {
+	if wrong := g.Certificates.Warnings(g.now()); len(wrong) > 0 {
+		return part{"certificates", degraded, strings.Join(wrong, "; ")}
+	}
+	return part{Part: "certificates", Status: ok}
 }
 
 func (g *gateway) peerHealth(ctx context.Context) part {

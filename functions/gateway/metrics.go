@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
 // metrics are the gateway's own figures.
@@ -17,20 +19,24 @@ type metrics struct {
 	streams  prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, site federation.SiteID) *metrics {
+	own := prometheus.Labels{"site": string(site)} // as every figure of a site has it
 	return &metrics{
 		requests: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "aurora_http_requests_total",
-			Help: "HTTP requests that were answered, by route pattern, method and status code.",
+			Name:        "aurora_http_requests_total",
+			Help:        "HTTP requests that were answered, by route pattern, method and status code.",
+			ConstLabels: own,
 		}, []string{"route", "method", "code"})),
 		duration: register(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "aurora_http_request_duration_seconds",
-			Help:    "Time from the arrival of an HTTP request to the end of its answer. Event streams, which end when the client leaves, are not in it.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+			Name:        "aurora_http_request_duration_seconds",
+			Help:        "Time from the arrival of an HTTP request to the end of its answer. Event streams, which end when the client leaves, are not in it.",
+			ConstLabels: own,
+			Buckets:     []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route", "method"})),
 		streams: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "aurora_http_event_streams",
-			Help: "Clients that read the event stream now.",
+			Name:        "aurora_http_event_streams",
+			Help:        "Clients that read the event stream now.",
+			ConstLabels: own,
 		})),
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
 )
@@ -26,7 +27,9 @@ type exchange struct {
 	http.ResponseWriter
 	status int
 	bytes  int
-	cause  error // of an internal error: for the log, never for the client
+	// principal is who it comes from, where that is known.
+	principal access.Principal
+	cause     error // of an internal error: for the log, never for the client
 }
 
 func (x *exchange) WriteHeader(status int) {
@@ -57,6 +60,13 @@ func noteCause(ctx context.Context, err error) {
 	}
 }
 
+// setPrincipal notes who the request that ctx serves comes from, for its log line and its audit record.
+func setPrincipal(ctx context.Context, p access.Principal) {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		x.principal = p
+	}
+}
+
 // observe gives every request its id, every answer the headers that all have, and
 // counts, times and logs both. A handler that panics costs its own request only.
 func (g *gateway) observe(next http.Handler) http.Handler {
@@ -74,6 +84,9 @@ func (g *gateway) observe(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'")
 		h.Set("Cache-Control", "no-store")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -104,6 +117,9 @@ func (g *gateway) record(r *http.Request, x *exchange, took time.Duration, id st
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("route", route), slog.Int("status", x.status),
 		slog.Duration("duration", took), slog.Int("bytes", x.bytes), slog.String("request_id", id),
+	}
+	if x.principal.ID != "" {
+		attrs = append(attrs, slog.String("principal", string(x.principal.Kind)+" "+x.principal.ID))
 	}
 	if x.status >= 500 {
 		level = slog.LevelInfo
@@ -162,11 +178,12 @@ func (g *gateway) limitBody(next http.Handler) http.Handler {
 
 // route gives the request to mux, and makes problems of what mux would answer in
 // plain text: an unknown path, and a method that a path does not have.
-func (g *gateway) route(mux *http.ServeMux) http.Handler {
+func (g *gateway) route(mux *routes) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
-			mux.ServeHTTP(w, r)
+			r.Pattern = pattern // for the log and the figures, also of what is refused
+			g.authorise(needs[pattern], mux).ServeHTTP(w, r)
 			return
 		}
 		answer := &headersOnly{header: http.Header{}}

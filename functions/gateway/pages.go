@@ -24,7 +24,7 @@ var templates = template.Must(template.ParseFS(web, "web/*.html"))
 
 // pages registers what people open in a browser, and the OpenAPI document. All of
 // it is made once, for nothing in it changes while the site runs.
-func (g *gateway) pages(mux *http.ServeMux, api huma.API) {
+func (g *gateway) pages(mux *routes, api huma.API) {
 	doc := api.OpenAPI()
 	specJSON, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
@@ -37,7 +37,6 @@ func (g *gateway) pages(mux *http.ServeMux, api huma.API) {
 	serve(mux, "/openapi.json", "application/json", specJSON)
 	serve(mux, "/openapi.yaml", "application/yaml", specYAML)
 	serve(mux, "/docs", "text/html; charset=utf-8", render("docs.html", g.docsPage(doc)))
-	serve(mux, "/{$}", "text/html; charset=utf-8", render("index.html", g.indexPage()))
 	for name, media := range map[string]string{"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"} {
 		data, err := web.ReadFile("web/" + name)
 		if err != nil {
@@ -49,7 +48,7 @@ func (g *gateway) pages(mux *http.ServeMux, api huma.API) {
 
 // serve registers a file that is in memory. A browser asks again each time, for
 // the next version of the software has the same address.
-func serve(mux *http.ServeMux, path, media string, data []byte) {
+func serve(mux *routes, path, media string, data []byte) {
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", media)
 		_, _ = w.Write(data) // the client may be gone
@@ -208,7 +207,7 @@ func (g *gateway) curl(op *huma.Operation, body string) string {
 	if op.Method != http.MethodGet {
 		b.WriteString(" -X " + op.Method)
 	}
-	b.WriteString(" '" + g.base + strings.ReplaceAll(op.Path, "{id}", "ALERT-ID"))
+	b.WriteString(" '" + g.base + strings.ReplaceAll(op.Path, "{id}", idInDocs(op.Path)))
 	if op.OperationID == "list-alerts" {
 		b.WriteString("?severity=high&limit=10")
 	}
@@ -217,6 +216,20 @@ func (g *gateway) curl(op *huma.Operation, body string) string {
 		b.WriteString(" \\\n  -H 'Content-Type: application/json' \\\n  -d '" + strings.ReplaceAll(body, "'", `'\''`) + "'")
 	}
 	return b.String()
+}
+
+// idInDocs stands in an example for the id in path.
+func idInDocs(path string) string {
+	switch {
+	case path == letterPath || strings.HasPrefix(path, letterPath+"/"):
+		return "DEAD-LETTER-ID"
+	case path == keyPath:
+		return "KEY-ID"
+	case strings.HasPrefix(path, "/api/v1/links/"):
+		return "LINK-ID"
+	default:
+		return "ALERT-ID"
+	}
 }
 
 func docFields(s *huma.Schema) []docField {

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
 // strictParams refuses query parameters that the operation does not have, or has
@@ -71,6 +72,9 @@ func checkParams(ctx huma.Context) *fault.Error {
 	return &fault.Error{Code: fault.Invalid, Message: "the parameters are not valid", Fields: wrong}
 }
 
+// tlpFormat marks a label, which has more spellings than the enum names.
+const tlpFormat = "tlp"
+
 func checkParam(wrong *fault.Fields, p *huma.Param, value string) {
 	s := p.Schema
 	ok := utf8.ValidString(value) && !strings.ContainsRune(value, 0)
@@ -79,6 +83,8 @@ func checkParam(wrong *fault.Fields, p *huma.Param, value string) {
 	case s.Type == huma.TypeInteger:
 		n, err := strconv.ParseUint(value, 10, 64)
 		ok = err == nil && (s.Minimum == nil || float64(n) >= *s.Minimum) && (s.Maximum == nil || float64(n) <= *s.Maximum)
+	case s.Format == tlpFormat:
+		ok = federation.ParseTLP(value).Valid()
 	case len(s.Enum) > 0:
 		ok = slices.Contains(s.Enum, any(value))
 	default:

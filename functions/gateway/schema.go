@@ -10,6 +10,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/identity"
 )
 
 // iocShapes stands in the document for [federation.IOCInput], whose fields are
@@ -101,6 +102,7 @@ func anyValue(s *huma.Schema) { s.Type, s.MaxLength = "", nil }
 
 const (
 	siteIDForm    = `^[a-z0-9][a-z0-9-]{0,62}$`
+	keyForm       = `^U[A-Z2-7]{55}$`
 	techniqueForm = `^T[0-9]{4}(\.[0-9]{3})?$`
 )
 
@@ -110,7 +112,7 @@ func alertFields() map[string]property {
 		"title":            says("What happened, in one line", length(1, federation.MaxTitle)),
 		"description":      says("What happened, at length", length(0, federation.MaxDescription)),
 		"severity":         says("How bad it is", among(federation.Severities())),
-		"tlp":              says("Who may see it (Traffic Light Protocol 2.0). amber+strict and red never leave the site; without it an alert is amber", among(federation.TLPs())),
+		"tlp":              says("Who may see it (Traffic Light Protocol 2.0). amber+strict and red never leave the site; without it an alert is amber. Read in any case, with or without TLP: before it", among(federation.TLPs())),
 		"source":           says("Which sensor or rule raised it; \"federation:<site>\" marks an alert from a peer and cannot be raised", length(1, federation.MaxSource)),
 		"asset_type":       says("What kind of thing is affected, e.g. server", length(0, federation.MaxAssetType)),
 		"affected_assets":  says("The hosts, accounts or services that are affected", entries(federation.MaxAssets, length(1, federation.MaxAsset))),
@@ -125,27 +127,30 @@ func alertFields() map[string]property {
 func fieldDocs() map[string]map[string]property {
 	linkStatuses := among([]federation.LinkStatus{federation.Healthy, federation.LinkDegraded, federation.Down})
 	siteID := says("The id of the site", pattern(siteIDForm))
-	total := says("How many there are in all")
-	page := func(items string) map[string]property {
-		return map[string]property{
-			"items": says(items), "total": total,
-			"skip": says("How many come before this page"), "limit": says("How many this page may have"),
-		}
-	}
+	page := listDocs
+	key := says("The public key of the site, an nkey", pattern(keyForm))
 	newAlert := alertFields()
 	newAlert["raw_log"] = says("The log line behind the alert: text of at most 131072 characters, or any JSON value, which is kept as its compact text", anyValue)
 	alert := alertFields()
 	for name, p := range map[string]property{
 		"id":         says("The id of the alert at this site"),
-		"status":     says("Where the alert stands in triage", among(federation.AlertStatuses())),
-		"dedup_hash": says("SHA-256 of title, source and IOCs; a second alert with the same is not stored"),
+		"status":     says("Where the alert stands in triage at this site", among(federation.AlertStatuses())),
+		"version":    says("The version of the origin's alert: 1 as it was raised. The same number is the same content at every site", atLeast(1)),
+		"retraction": says("Set where the origin has taken the alert back"),
+		"dedup_hash": says("SHA-256 of title, source and IOCs as they were raised; a second alert with the same is not stored"),
 		"created_at": says("When it was stored at this site"),
 		"updated_at": says("When it was last changed at this site"),
 		"origin":     says("Where it was raised; only on an alert from a peer"),
 	} {
 		alert[name] = p
 	}
-	raised := map[string]property{"warnings": says("What could not be read and is not on the alert; only where there is such a thing")}
+	patch := alertFields()
+	for _, raisedOnly := range []string{"source", "raw_log", "observed_at"} {
+		delete(patch, raisedOnly)
+	}
+	patch["status"] = says("Where the alert stands in triage", among(federation.AlertStatuses()))
+	patch["retraction"] = says("Why the alert is taken back. That is for good: afterwards only its status can change", length(1, federation.MaxRetraction))
+	raised := map[string]property{"warnings": says("What could not be read and is not on the alert, and a label that was not taken; only where there is such a thing")}
 	for name, p := range alert {
 		raised[name] = p
 	}
@@ -157,13 +162,38 @@ func fieldDocs() map[string]map[string]property {
 	}
 	letterText := map[string]property{"payload": says("The payload as text, or the beginning of it"), "truncated": says("Whether the payload goes on")}
 	maps.Copy(letterText, letter)
+	gateSetting := map[string]property{
+		"min_severity":   says("The lowest severity that passes", among(federation.Severities())),
+		"sources":        says("The only sources that pass; every source does where there is none", entries(federation.MaxGateSources, length(1, federation.MaxSource))),
+		"except_sources": says("The sources that do not pass", entries(federation.MaxGateSources, length(1, federation.MaxSource))),
+		"strip_iocs":     says("The types of IOC that are taken off the iocs of an alert as it passes; what stands in its texts stays", entries(len(federation.IOCTypes()), among(federation.IOCTypes()))),
+	}
+	peerGate := map[string]property{
+		"peer": says("The id of the peer", pattern(siteIDForm)), "direction": says("outbound: what leaves for the peer; inbound: what is taken from it"),
+		"known": says("Whether the peer has been heard of"), "set": says("Which of these fields are set for this peer; the rest is the default"),
+		"updated_at": says("When the gate was set; null where it is the default"),
+	}
+	maps.Copy(peerGate, gateSetting)
 	return map[string]map[string]property{
 		"DeadLetter": letter, "DeadLetterText": letterText, "ListDeadLetter": page("The dead letters of this page, newest first"),
 		"NewAlert": newAlert, "Alert": alert, "RaisedAlert": raised,
 		"SharingPreview": {
 			"site_id": says("The site that answers", pattern(siteIDForm)), "severity": says("How bad the alert is", among(federation.Severities())),
-			"tlp": says("The label that the alert would have", among(federation.TLPs())), "gate": says("The gate of the site"), "peers": says("Every known peer, by id"),
+			"tlp": says("The label that the alert would have", among(federation.TLPs())), "gate": says("The gate for the peers that have none of their own"), "peers": says("Every known peer, by id"),
 		},
+		"SharingOverview": {"site_id": siteID, "default": says("The gate for the peers that have none of their own"), "gates": says("Both gates of every peer that is known or has one set, by peer")},
+		"PeerGate":        peerGate, "GateSetting": gateSetting,
+		"TrustOverview": {"site_id": says("The site that answers", pattern(siteIDForm)), "keys": says("One key for each site, by site")},
+		"TrustedKey": {
+			"site_id": siteID, "local": says("Whether this is the site that answers"), "key": key,
+			"pinned_by": says("first_seen: the first key with which the site was heard; administrator: a person pinned it", among([]federation.PinnedBy{federation.FirstSeen, federation.Administrator})),
+			"pinned_at": says("When it was pinned"), "refused": says("What was last refused in the name of the site; only where something was since the key was pinned"),
+		},
+		"KeyRefusal": {
+			"reason": says("unsigned: it bore no signature; bad_signature: it is not what was signed; wrong_key: it is rightly signed, with another key; misdirected: it is for another site", among(identity.Reasons())),
+			"key":    says("The key with which it was rightly signed; only where the reason is wrong_key", pattern(keyForm)), "at": says("When it came; of many alike only some are noted"),
+		},
+		"KeySetting": {"key": key},
 		"SharingGate": {
 			"federation": says("Whether anything leaves at all"), "min_severity": says("The lowest severity that leaves", among(federation.Severities())),
 			"tlps": says("The labels that may leave", entries(len(federation.TLPs()), among(federation.TLPs()))),
@@ -171,8 +201,10 @@ func fieldDocs() map[string]map[string]property {
 		"PeerDecision": {
 			"peer": says("The id of the peer", pattern(siteIDForm)), "admitted": says("Whether the peer would get the alert"),
 			"rule": says("The rule that decided", among(federation.SharingRules())), "reason": says("That rule in a sentence, with the value and the limit"),
+			"stripped_iocs": says("The types of IOC that the alert has and that would be taken off for this peer", entries(len(federation.IOCTypes()), among(federation.IOCTypes()))),
 		},
-		"AlertPatch": {"status": says("Where the alert stands in triage", among(federation.AlertStatuses()))},
+		"AlertPatch": patch,
+		"Retraction": {"at": says("When it was taken back, by the origin's clock"), "reason": says("Why, in the origin's words")},
 		"IOC": {
 			"type":  says("What the value is", among(federation.IOCTypes())),
 			"value": says("The indicator, in canonical form", length(1, federation.MaxIOCValue)),
@@ -180,6 +212,7 @@ func fieldDocs() map[string]map[string]property {
 		"Origin": {
 			"site_id": siteID, "site_name": says("The name of the site"), "alert_id": says("The id of the alert at its origin"),
 			"raised_at": says("When it was stored at its origin, by the origin's clock"), "received_at": says("When it was stored here, by this site's clock"),
+			"status": says("Where the alert stands in triage at its origin", among(federation.AlertStatuses())), "updated_at": says("When its origin last changed it, by the origin's clock"),
 		},
 		"Agents": {
 			"total":  says("How many endpoint agents the site has", bounds(0, federation.MaxAgents)),
@@ -188,6 +221,7 @@ func fieldDocs() map[string]map[string]property {
 		"Site": {
 			"id": siteID, "name": says("The name of the site"), "tier": says("Its place in the mesh", among([]federation.Tier{federation.Primary, federation.Secondary})),
 			"status": says("How alive it is, judged by its last heartbeat", among([]federation.SiteStatus{federation.Online, federation.SiteDegraded, federation.Offline})),
+			"reason": says("Why it is offline; only where it said so itself", among([]federation.SiteReason{federation.Leaving})),
 			"local":  says("Whether this is the site that answers"), "agents_total": says("How many endpoint agents it has"), "agents_online": says("How many of them are online"),
 			"version": says("The version of its software"), "last_heartbeat_at": says("When its newest heartbeat arrived, by the clock of the site that answers; null where none has"),
 			"first_seen_at": says("When its first heartbeat arrived"),
@@ -201,12 +235,12 @@ func fieldDocs() map[string]map[string]property {
 		},
 		"History": {
 			"link_id": says("The link"), "from": says("The start of the time; later than asked for where the link was not known yet, or changed too often to list it all"), "to": says("Its end: now"),
-			"transitions": says("The changes of status, the newest first"), "availability": says("The share of the time that the link was not down, 0 to 1"),
+			"transitions": says("The changes of status and of its cause, the newest first; where from is to, the cause alone is another"), "availability": says("The share of the time that the link was not down, 0 to 1"),
 			"healthy_seconds": says("For how long it was healthy"), "degraded_seconds": says("For how long it was degraded"), "down_seconds": says("For how long it was down"),
 		},
 		"LinkView": {
 			"peer": says("The site at the other end, seen from the one whose view it is", pattern(siteIDForm)), "status": says("How good the link is in this view", linkStatuses),
-			"cause": says("Why it is not healthy; only where it is not", among(federation.Causes())), "latency": says("What this view's echoes say"),
+			"cause": says("Why it is not healthy; only where it is not. A newer peer may know other words than this site"), "latency": says("What this view's echoes say"),
 			"at": says("When this view was taken, by the clock of the site whose view it is"),
 		},
 		"Latency": {
@@ -216,16 +250,38 @@ func fieldDocs() map[string]map[string]property {
 			"echoes": says("How many echoes the figures are over, at most " + strconv.Itoa(federation.EchoWindow)), "measured_at": says("When the newest of them was sent"),
 		},
 		"Topology":   {"site_id": says("The site that answers", pattern(siteIDForm)), "generated_at": says("When the answer was made"), "sites": says("Every site that is known, this one included"), "links": says("Every link of this site")},
-		"Deliveries": {"site_id": says("The site that answers", pattern(siteIDForm)), "generated_at": says("When the answer was made"), "deliveries": says("Two for each peer: outbound and inbound")},
+		"Deliveries": {"site_id": says("The site that answers", pattern(siteIDForm)), "generated_at": says("When the answer was made"), "deliveries": says("Two for each peer: outbound and inbound"), "backlog": says("What the stream of this site holds for all peers together")},
+		"Backlog": {
+			"messages": says("How many alerts the stream holds, those that every peer has acknowledged among them"), "bytes": says("How large the stream is"),
+			"max_messages": says("The bound in alerts; over it what every peer has goes, then the oldest of the lowest severity"), "max_bytes": says("The bound in bytes"),
+			"dropped": says("How many alerts of each severity had to go, in all, before every peer had acknowledged them"), "dropped_at": says("When that last happened; null where it never did"),
+		},
+		"BacklogDrop": {"severity": says("The severity of the alerts", among(federation.Severities())), "dropped": says("How many went"), "total": says("How many of this severity ever went")},
 		"Delivery": {
 			"peer": says("The other site", pattern(siteIDForm)), "direction": says("Which way the alerts go, seen from the site that answers", among([]federation.Direction{federation.Outbound, federation.Inbound})),
 			"reachable":         says("Whether the JetStream of the origin answered"),
 			"detail":            says("Why figures are missing; only where some are"),
 			"shared":            says("How many alerts the origin's stream holds now that its gate admits; null for inbound, for a peer's stream cannot be read from here"),
-			"stored":            says("Outbound: how many of these the peer has acknowledged, which it does after its commit, or once a bad one is among its dead letters. Inbound: how many alerts of the peer are in this site's queue"),
+			"acknowledged":      says("How many of these the peer has acknowledged, which it does after its commit, or once it has refused one; null for inbound"),
+			"refused":           says("How many of those the peer refused: by its inbound gate, or into its dead letters. One that it stored later counts until the next comparison; null for inbound"),
+			"stored":            says("Outbound: acknowledged less refused. Inbound: how many alerts of the peer are in this site's queue"),
 			"pending":           says("How many alerts are not acknowledged: not yet sent, or under way; null where the origin is not reachable"),
 			"oldest_pending_at": says("When the oldest of them came into the stream, by the origin's clock; null where there is none, and for inbound"), "oldest_pending_seconds": says("The age of that alert"),
-			"redelivered": says("How many of the pending alerts have been sent more than once; no total"),
+			"redelivered":    says("How many of the pending alerts have been sent more than once; no total, which is aurora_function_messages_redelivered_total at the receiver"),
+			"reconciliation": says("What came of it when the two sites last compared; null where they have not yet"),
+		},
+		"Reconciliation": {
+			"at": says("When it ended, by the clock of the site that answers"), "from": says("The alerts raised from then on were compared, by the origin's clock"), "until": says("The alerts raised from then on were not"),
+			"compared": says("How many alerts the receiving site should have"), "lost": says("How many of these it had not in their newest version, and were neither pending nor refused"),
+			"resent": says("How many of the lost were sent again; the rest was shortly before"), "pending": says("How many were on their way"), "duplicated": says("How many rows it had beyond the first of one alert"),
+			"refused": says("How many it has refused for good"), "extra": says("How many it has that the origin would not share today; no fault"),
+		},
+		"DeliveryWatch": {
+			"peer": says("The other site", pattern(siteIDForm)), "consumer": says("The durable consumer in the alert stream"),
+			"ack_floor": says("The place in the stream up to which the peer has acknowledged everything"), "deliveries": says("How many alerts were sent since the consumer was begun, repeats among them"),
+			"waiting": says("How many alerts were never sent"), "under_way": says("How many were sent and are not acknowledged"),
+			"moves": says("How many looks in a row saw it move"), "moved_at": says("When it was last seen to move, or had nothing to do"),
+			"stalled_at": says("Since when it is known to stand still; null where it does not"), "repairs": says("How often it has been begun anew since"), "repaired_at": says("When that was last done"),
 		},
 		"AlertDeliveries": {
 			"alert_id": says("The id of the alert at this site"), "severity": says("How bad it is", among(federation.Severities())),
@@ -233,17 +289,18 @@ func fieldDocs() map[string]map[string]property {
 		},
 		"AlertDelivery": {
 			"peer":   says("The other site", pattern(siteIDForm)),
-			"state":  says("refused: the gate does not admit it; queued: in the outbox or the stream, and the peer has not acknowledged everything up to it; stored: the peer has; unknown: nothing proves either any more", among(federation.DeliveryStates())),
+			"state":  says("kept: the gate of this site does not let it leave; queued: in the outbox or the stream, and the peer has not acknowledged everything up to it; stored: the peer has; refused: the peer refused it, by its inbound gate or into its dead letters; unknown: nothing proves any of these any more", among(federation.DeliveryStates())),
 			"detail": says("Why, in words"),
 		},
 		"ListAlert": page("The alerts of this page, newest first"), "ListSite": page("The sites of this page"),
 		"Event": {
 			"kind": says("What happened", among(federation.EventKinds())), "at": says("When it happened"), "alert": says("The alert; only in events of alerts"),
 			"transition": says("The change; only in events of links and sites"), "site_id": says("The site; only in site-seen"),
+			"dropped": says("What went; only in backlog-dropped"), "delivery": says("The delivery, as it was begun anew; only in delivery-repaired"),
 		},
 		"Transition": {
 			"id": says("The link or site that changed"), "from": says("Its status before"), "to": says("Its status after"), "at": says("When it changed"),
-			"heartbeat_age_seconds": says("The age of its newest heartbeat at that moment"), "cause": says("Why the link is not healthy any more; only in events of links that are not", among(federation.Causes())),
+			"heartbeat_age_seconds": says("The age of its newest heartbeat at that moment"), "cause": says("Why the link is not healthy any more; of a site, that it said goodbye", among(federation.Causes())),
 		},
 		"Health": {
 			"status": says("The worst that its parts come to", among(healthStatuses)), "site_id": siteID, "version": says("The version of the software"),
@@ -261,6 +318,7 @@ func fieldDocs() map[string]map[string]property {
 // describe completes the schemas that huma derived from Go types.
 func describe(r huma.Registry) {
 	docs := fieldDocs()
+	maps.Copy(docs, accessDocs())
 	for name, schema := range r.Map() {
 		for field, s := range schema.Properties {
 			if p, ok := docs[name][field]; ok {

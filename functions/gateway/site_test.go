@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/auroramesh/auroramesh/functions/gateway"
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var (
 	identity = federation.Identity{ID: "site-a", Name: "Site A", Tier: federation.Primary, Version: "1.2.3"}
 	noon     = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	keyB     = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 )
 
 // site is a gateway over a real NATS server with JetStream, with stand-ins for
@@ -45,6 +47,7 @@ type site struct {
 	log *logged
 
 	mu        sync.Mutex
+	noted     []access.Entry
 	requestID string // of the last question that a stand-in answered
 	raised    int
 }
@@ -99,10 +102,18 @@ func newSite(t *testing.T, listen string, functions ...string) *site {
 		t.Fatal(err)
 	}
 	s := &site{bus: bus, reg: prometheus.NewRegistry(), log: &logged{}}
-	web := httptest.NewServer(gateway.Handler(identity, listen, functions, bus, s.reg, s.log.logger(), func() time.Time { return noon }))
+	web := httptest.NewServer(gateway.Handler(s.config(listen, functions...)))
 	t.Cleanup(func() { web.CloseClientConnections(); web.Close(); http.DefaultClient.CloseIdleConnections() })
 	s.url = web.URL
 	return s
+}
+
+// config is that of a gateway without sign-in.
+func (s *site) config(listen string, functions ...string) gateway.Config {
+	return gateway.Config{
+		Site: identity, Listen: listen, Functions: functions, Bus: s.bus, Registry: s.reg,
+		Log: s.log.logger(), Now: func() time.Time { return noon },
+	}
 }
 
 // answers registers a NATS micro service that answers e, as the function does.
@@ -170,12 +181,35 @@ func newWholeSite(t *testing.T) *site {
 		return ask.SharingPreview{
 			SiteID: identity.ID, Severity: n.Severity, TLP: n.TLP.OrDefault(),
 			Gate:  ask.SharingGate{Federation: true, MinSeverity: federation.High, TLPs: federation.ShareableTLPs()},
-			Peers: []ask.PeerDecision{{Peer: "site-b", Decision: federation.Gate{MinSeverity: federation.High}.Decide(n.Severity, n.TLP)}},
+			Peers: []ask.PeerDecision{{Peer: "site-b", Decision: federation.Gate{MinSeverity: federation.High}.Decide(n.Severity, n.TLP, n.Source), StrippedIOCs: []federation.IOCType{}}},
 		}, n.Validate()
 	})
+	gateOf := func(g ask.GateOf, s federation.GateSetting) ask.PeerGate {
+		gate := s.Over(federation.Gate{MinSeverity: federation.High})
+		return ask.PeerGate{Peer: g.Peer, Direction: g.Direction, MinSeverity: gate.MinSeverity, Sources: gate.Sources, ExceptSources: gate.ExceptSources, StripIOCs: gate.StripIOCs}
+	}
+	answers(t, s, ask.SharingGates, func(ask.None) (ask.SharingOverview, error) {
+		return ask.SharingOverview{SiteID: identity.ID, Gates: []ask.PeerGate{gateOf(ask.GateOf{Peer: "site-b", Direction: federation.Outbound}, federation.GateSetting{})}}, nil
+	})
+	answers(t, s, ask.SetGate, func(c ask.GateChange) (ask.PeerGate, error) { return gateOf(c.GateOf, c.Gate), c.Validate() })
+	answers(t, s, ask.TrustedKeys, func(ask.None) (ask.TrustOverview, error) {
+		return ask.TrustOverview{SiteID: identity.ID, Keys: []federation.TrustedKey{{Site: "site-b", Key: keyB, PinnedBy: federation.FirstSeen, PinnedAt: noon}}}, nil
+	})
+	answers(t, s, ask.PinKey, func(k ask.KeyOf) (federation.TrustedKey, error) {
+		return federation.TrustedKey{Site: k.Site, Key: k.Key, PinnedBy: federation.Administrator, PinnedAt: noon}, k.Validate()
+	})
+	answers(t, s, ask.UnpinKey, func(of ask.TrustOf) (federation.TrustedKey, error) {
+		if of.Site != "site-b" {
+			return federation.TrustedKey{}, fault.New(fault.NotFound, "no key is pinned for %s", of.Site)
+		}
+		return federation.TrustedKey{Site: of.Site, Key: keyB, PinnedBy: federation.FirstSeen, PinnedAt: noon}, of.Validate()
+	})
+	answers(t, s, ask.ResetGate, func(g ask.GateOf) (ask.PeerGate, error) { return gateOf(g, federation.GateSetting{}), g.Validate() })
 	answers(t, s, ask.ListAlerts, func(f ask.AlertFilter) (ask.List[federation.Alert], error) {
 		return ask.List[federation.Alert]{Skip: f.Skip, Limit: f.Limit}, f.Validate()
 	})
+	answers(t, s, ask.PageAlerts, func(q ask.AlertQuery) (ask.AlertPage, error) { return ask.AlertPage{}, q.Validate() })
+	answers(t, s, ask.Campaigns, func(q ask.CampaignQuery) (ask.CampaignList, error) { return ask.CampaignList{}, q.Validate() })
 	answers(t, s, ask.GetAlert, func(id ask.AlertID) (federation.Alert, error) {
 		if id.ID != "alert-1" {
 			return federation.Alert{}, fault.New(fault.NotFound, "there is no alert %q at this site", id.ID)
@@ -205,6 +239,30 @@ func newWholeSite(t *testing.T) *site {
 		}
 		return letter(id)
 	})
+	answers(t, s, ask.AppendAudit, func(a ask.AuditEntries) (access.Head, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.noted = append(s.noted, a.Entries...)
+		return access.Head{Seq: int64(len(s.noted))}, nil
+	})
+	answers(t, s, ask.ListAudit, func(f ask.AuditFilter) (ask.AuditPage, error) {
+		return ask.AuditPage{Head: access.Head{Seq: f.Before}}, f.Validate()
+	})
+	answers(t, s, ask.VerifyAudit, func(ask.AuditCheck) (access.Verification, error) {
+		return access.Verification{Records: 3, Broken: &access.Break{Seq: 4}}, nil
+	})
+	answers(t, s, ask.ListKeys, func(p ask.Page) (ask.List[access.Key], error) {
+		return ask.List[access.Key]{Skip: p.Skip, Limit: p.Limit}, nil
+	})
+	answers(t, s, ask.CreateKey, func(r ask.KeyRequest) (access.MadeKey, error) {
+		if err := r.Validate(); err != nil {
+			return access.MadeKey{}, err
+		}
+		return access.Make(r.NewKey, r.By, noon)
+	})
+	answers(t, s, ask.RevokeKey, func(id ask.KeyID) (access.Key, error) {
+		return access.Key{ID: id.ID, RevokedAt: &noon}, nil
+	})
 	answers(t, s, ask.SetAgents, func(a federation.Agents) (federation.Site, error) {
 		return federation.Site{ID: identity.ID, AgentsTotal: a.Total, AgentsOnline: a.Online}, nil
 	})
@@ -227,6 +285,9 @@ func newWholeSite(t *testing.T) *site {
 	})
 	return s
 }
+
+// asIs is a client that goes nowhere else than it was told.
+var asIs = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // response is an answer, read whole.
 type response struct {
@@ -254,7 +315,7 @@ func (s *site) do(t *testing.T, method, path, body string, headers ...string) re
 		}
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := asIs.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

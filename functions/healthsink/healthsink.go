@@ -1,7 +1,7 @@
 // Package healthsink is the function that takes the peers' gossip in: it brings
 // the peer's site row and the link to it up to date. The site's own gossip, and
-// what is malformed, of an unknown version, sent under another site's name or
-// older than what is known, changes nothing and is counted by its reason.
+// what is not signed by the site whose it is said to be, malformed, of an unknown
+// version or older than what is known, changes nothing and is counted by its reason.
 package healthsink
 
 import (
@@ -22,7 +22,7 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, now func()
 	return function.Function{
 		Name:        "healthsink",
 		Description: "Takes the peers' gossip in: brings their sites and links up to date.",
-		Triggers:    []function.Trigger{function.On(subject.AllHealth, h.take, function.Named("gossip"))},
+		Triggers:    []function.Trigger{function.On(subject.AllHealth, h.take, function.Named("gossip"), function.Verified(subject.HealthSite))},
 		Checks:      []function.Check{{Part: "database", Run: st.Ready}},
 	}
 }
@@ -48,6 +48,15 @@ func (h sink) take(ctx context.Context, g federation.Gossip) error {
 	}
 	if result.Stale {
 		return function.Drop("older than known")
+	}
+	links, err := h.store.Links(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the links: %w", err)
+	}
+	if g.Contradicts(own, links) {
+		if err := h.bus.Nudge("linkprobe"); err != nil {
+			return err
+		}
 	}
 	if !result.FirstSeen && len(result.Transitions) == 0 {
 		return nil

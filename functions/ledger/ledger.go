@@ -1,14 +1,16 @@
-// Package ledger is the function that says what each peer has stored. It keeps no
-// books of its own: a peer acknowledges an alert after its commit, so the durable
-// consumer at the origin is the proof, and the ledger only reads it. It reads this
-// site's consumers for what goes out, and across the leafnode the one that each
-// peer keeps for this site for what comes in.
+// Package ledger is the function that says what each peer has stored. A peer
+// acknowledges an alert after its commit, so the durable consumer at the origin is
+// the proof, and the ledger only reads it: this site's consumers for what goes out,
+// and across the leafnode the one that each peer keeps for this site for what comes
+// in. The one book of its own is that of the alerts that a peer acknowledged without
+// storing them, which the origin's server tells once and does not keep.
 package ledger
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,18 +34,20 @@ const (
 )
 
 // New is the function for one site.
-func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
+func New(gate federation.Gate, bound federation.BacklogBound, st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"peer"})
 		reg.MustRegister(g)
 		return g
 	}
 	l := ledger{
-		gate: gate, store: st, bus: bus, now: now,
-		pending: gauge("aurora_federation_deliveries_pending", "Alerts for a peer that it has not acknowledged, at the last look."),
+		gate: gate, bound: bound, store: st, bus: bus, now: now,
+		pending: gauge("aurora_federation_deliveries_pending", "Messages for a peer that it has not acknowledged, at the last look. Each version of an alert is one, and each time it was sent again."),
 		oldest:  gauge("aurora_federation_delivery_oldest_pending_seconds", "Age of the oldest alert that a peer has not acknowledged, at the last look; 0 where there is none."),
-		stored:  gauge("aurora_federation_deliveries_stored", "Alerts that the stream holds and that a peer has acknowledged, at the last look."),
+		stored:  gauge("aurora_federation_deliveries_stored", "Messages that the stream holds and that a peer has stored, at the last look."),
+		refused: gauge("aurora_federation_deliveries_refused", "Messages that the stream holds and that a peer has refused, by its inbound gate or into its dead letters, at the last look."),
 	}
+	l.compared = newComparisons(reg)
 	return function.Function{
 		Name:        "ledger",
 		Description: "Answers what each peer has stored and what waits for it.",
@@ -51,18 +55,21 @@ func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *funct
 			function.Reply(ask.Deliveries, l.deliveries),
 			function.Reply(ask.AlertDeliveries, l.alertDeliveries),
 			function.Every(refresh, l.measure, function.Named("measure")),
+			function.ConsumeEach(l.told, rescan, l.note, function.Named("refusals"), function.Batch(batch, linger)),
 		},
-		Streams: []jetstream.StreamConfig{stream.Alerts(bus.Site().ID, limits)},
+		Streams: []jetstream.StreamConfig{stream.Alerts(bus.Site().ID, stream.Above(bound)), stream.Refusals(bus.Site().ID)},
 		Checks:  []function.Check{{Part: "database", Run: st.Ready}},
 	}
 }
 
 type ledger struct {
-	gate                    federation.Gate
-	store                   *store.Store
-	bus                     *function.Bus
-	now                     func() time.Time
-	pending, oldest, stored *prometheus.GaugeVec
+	gate                             federation.Gate
+	bound                            federation.BacklogBound
+	store                            *store.Store
+	bus                              *function.Bus
+	now                              func() time.Time
+	pending, oldest, stored, refused *prometheus.GaugeVec
+	compared                         comparisons
 }
 
 func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveries, error) {
@@ -87,7 +94,29 @@ func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveri
 	if err := errors.Join(errs...); err != nil {
 		return federation.Deliveries{}, err
 	}
-	return federation.Deliveries{SiteID: l.bus.Site().ID, GeneratedAt: l.now().UTC(), Deliveries: rows}, nil
+	found, err := l.store.Reconciliations(ctx)
+	if err != nil {
+		return federation.Deliveries{}, err
+	}
+	for i, d := range rows {
+		if r, compared := found[store.Way{Peer: d.Peer, Direction: d.Direction}]; compared {
+			rows[i].Reconciliation = &r
+		}
+	}
+	backlog, err := l.backlog(ctx, out)
+	if err != nil {
+		return federation.Deliveries{}, err
+	}
+	return federation.Deliveries{SiteID: l.bus.Site().ID, GeneratedAt: l.now().UTC(), Deliveries: rows, Backlog: backlog}, nil
+}
+
+// backlog is what the stream holds for all peers together.
+func (l ledger) backlog(ctx context.Context, out outgoing) (federation.Backlog, error) {
+	dropped, last, err := l.store.BacklogDrops(ctx)
+	return federation.Backlog{
+		Messages: int(out.state.Msgs), Bytes: int64(out.state.Bytes), MaxMessages: l.bound.Messages, MaxBytes: l.bound.Bytes,
+		Dropped: dropped, DroppedAt: last,
+	}, err
 }
 
 // measure sets the gauges of what goes out. It asks no peer.
@@ -100,6 +129,9 @@ func (l ledger) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.measureReconciliations(ctx, peers); err != nil {
+		return err
+	}
 	for _, p := range peers {
 		d, err := l.outbound(ctx, out, p)
 		if err != nil {
@@ -110,6 +142,7 @@ func (l ledger) measure(ctx context.Context) error {
 		}
 		l.pending.WithLabelValues(string(p)).Set(float64(*d.Pending))
 		l.stored.WithLabelValues(string(p)).Set(float64(*d.Stored))
+		l.refused.WithLabelValues(string(p)).Set(float64(*d.Refused))
 		age := 0.0
 		if d.OldestPendingSeconds != nil {
 			age = *d.OldestPendingSeconds
@@ -122,6 +155,7 @@ func (l ledger) measure(ctx context.Context) error {
 // outgoing is this site's stream of shared alerts at one moment.
 type outgoing struct {
 	jetstream.Stream
+	made  time.Time
 	state jetstream.StreamState
 }
 
@@ -134,7 +168,7 @@ func (l ledger) readStream(ctx context.Context) (outgoing, error) {
 	if err != nil {
 		return outgoing{}, unavailable(err)
 	}
-	return outgoing{s, info.State}, nil
+	return outgoing{s, info.Created, info.State}, nil
 }
 
 // unavailable is the fault of this site's own JetStream, without which nothing can be said.
@@ -142,45 +176,68 @@ func unavailable(err error) error {
 	return fault.New(fault.Unavailable, "the stream of shared alerts cannot be read: %v", err)
 }
 
-// consumer is the state of the consumer that origin keeps for a peer, nil where
-// it has not admitted it yet. It needs no right but to read that consumer.
-func (l ledger) consumer(ctx context.Context, origin, peer federation.SiteID) (*jetstream.ConsumerInfo, error) {
+// lanes is the state of the consumers that origin keeps for a peer, none where it
+// has not admitted it yet; an origin that knows no lanes keeps one for all
+// severities. It needs no right but to read these consumers.
+func (l ledger) lanes(ctx context.Context, origin, peer federation.SiteID) ([]*jetstream.ConsumerInfo, error) {
 	js, err := l.bus.JetStreamOf(origin)
 	if err != nil {
 		return nil, err
 	}
-	c, err := js.Consumer(ctx, subject.AlertStream(origin), subject.AlertConsumer(peer))
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, err
+	var found []*jetstream.ConsumerInfo
+	for _, lane := range subject.AlertConsumers(peer) {
+		c, err := js.Consumer(ctx, subject.AlertStream(origin), lane.Consumer)
+		switch {
+		case errors.Is(err, jetstream.ErrConsumerNotFound):
+		case err != nil:
+			return nil, err
+		default:
+			found = append(found, c.CachedInfo())
+		}
 	}
-	return c.CachedInfo(), nil
+	return found, nil
+}
+
+// admitted is every subject that the lanes are given, each once.
+func admitted(lanes []*jetstream.ConsumerInfo) []string {
+	var all []string
+	for _, c := range lanes {
+		all = append(all, stream.Filter(c.Config)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // outbound is what this site has for a peer. The stream was read before the
-// consumer, so an alert shared in between counts as pending and not as stored.
+// consumer, so an alert shared in between counts as pending and not as stored. A
+// refusal counts as stored until its message is noted, some milliseconds.
 func (l ledger) outbound(ctx context.Context, out outgoing, peer federation.SiteID) (federation.Delivery, error) {
 	d := federation.Delivery{Peer: peer, Direction: federation.Outbound, Reachable: true}
-	c, err := l.consumer(ctx, l.bus.Site().ID, peer)
+	lanes, err := l.lanes(ctx, l.bus.Site().ID, peer)
 	if err != nil {
 		return d, unavailable(err)
 	}
-	if c == nil {
+	if len(lanes) == 0 {
 		d.Detail = fmt.Sprintf("%s is not admitted yet", peer)
 		return d, nil
 	}
-	setPending(&d, c)
-	shared := 0
-	for _, f := range filter(c) {
+	setPending(&d, lanes)
+	shared, subjects := 0, admitted(lanes)
+	for _, f := range subjects {
 		shared += int(out.state.Subjects[f])
 	}
-	d.Shared, d.Stored = &shared, new(max(shared-*d.Pending, 0))
+	acknowledged := max(shared-*d.Pending, 0)
+	refused, err := l.store.CountRefusals(ctx, peer, store.Held{
+		Subjects: subjects, First: out.state.FirstSeq, Last: out.state.LastSeq, Since: out.state.FirstTime,
+	})
+	if err != nil {
+		return d, err
+	}
+	d.Shared, d.Acknowledged, d.Refused, d.Stored = &shared, &acknowledged, &refused, new(max(acknowledged-refused, 0))
 	if *d.Pending == 0 {
 		return d, nil
 	}
-	at, err := oldestPending(ctx, out, c)
+	at, err := oldestPending(ctx, out, lanes)
 	if err != nil || at == nil {
 		return d, err
 	}
@@ -198,45 +255,42 @@ func (l ledger) inbound(ctx context.Context, peer federation.SiteID) (federation
 	d.Stored = &page.Total
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	c, err := l.consumer(asked, peer, l.bus.Site().ID)
+	lanes, err := l.lanes(asked, peer, l.bus.Site().ID)
 	switch {
 	case err != nil: // the link is down, which is what the answer is to say
 		d.Detail = fmt.Sprintf("%s does not answer", peer)
-	case c == nil:
+	case len(lanes) == 0:
 		d.Reachable, d.Detail = true, fmt.Sprintf("%s has not admitted this site yet", peer)
 	default:
 		d.Reachable = true
-		setPending(&d, c)
+		setPending(&d, lanes)
 	}
 	return d, nil
 }
 
-func setPending(d *federation.Delivery, c *jetstream.ConsumerInfo) {
-	d.Pending = new(int(c.NumPending) + c.NumAckPending)
-	d.Redelivered = &c.NumRedelivered
-}
-
-// filter is the subjects that a consumer is given. The server may keep one alone in either field.
-func filter(c *jetstream.ConsumerInfo) []string {
-	if c.Config.FilterSubject != "" {
-		return []string{c.Config.FilterSubject}
+func setPending(d *federation.Delivery, lanes []*jetstream.ConsumerInfo) {
+	d.Pending, d.Redelivered = new(int), new(int)
+	for _, c := range lanes {
+		*d.Pending += int(c.NumPending) + c.NumAckPending
+		*d.Redelivered += c.NumRedelivered
 	}
-	return c.Config.FilterSubjects
 }
 
-// oldestPending is when the first alert after the acknowledgement floor came into
-// the stream. The floor stops before the first alert that is not acknowledged, so
-// that one is pending. Nil: it was acknowledged a moment ago.
-func oldestPending(ctx context.Context, out outgoing, c *jetstream.ConsumerInfo) (*time.Time, error) {
+// oldestPending is when the first alert after the acknowledgement floor of its lane
+// came into the stream. The floor stops before the first alert that is not
+// acknowledged, so that one is pending. Nil: it was acknowledged a moment ago.
+func oldestPending(ctx context.Context, out outgoing, lanes []*jetstream.ConsumerInfo) (*time.Time, error) {
 	var first *jetstream.RawStreamMsg
-	for _, f := range filter(c) {
-		msg, err := out.GetMsg(ctx, c.AckFloor.Stream+1, jetstream.WithGetMsgSubject(f))
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-		case err != nil:
-			return nil, unavailable(err)
-		case first == nil || msg.Sequence < first.Sequence:
-			first = msg
+	for _, c := range lanes {
+		for _, f := range stream.Filter(c.Config) {
+			msg, err := out.GetMsg(ctx, c.AckFloor.Stream+1, jetstream.WithGetMsgSubject(f))
+			switch {
+			case errors.Is(err, jetstream.ErrMsgNotFound):
+			case err != nil:
+				return nil, unavailable(err)
+			case first == nil || msg.Sequence < first.Sequence:
+				first = msg
+			}
 		}
 	}
 	if first == nil {

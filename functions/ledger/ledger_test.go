@@ -1,13 +1,10 @@
 package ledger_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -27,6 +24,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/store/storetest"
 	"github.com/auroramesh/auroramesh/shared/stream"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -76,35 +74,10 @@ type book struct {
 
 func start(t *testing.T, s *server.Server, now func() time.Time) book {
 	t.Helper()
-	st, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "site.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := st.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	gossip := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "B", Tier: federation.Secondary, SentAt: now(), IntervalSeconds: 15}
-	if _, err := st.RecordGossip(t.Context(), own, gossip, now(), federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
+	st := storetest.Open(t)
+	storetest.Knows(t, st, own, peer, now())
 	b := book{st, natstest.Bus(t, s, own, "ledger"), prometheus.NewRegistry()}
-	r, err := function.Start(ledger.New(federation.Gate{MinSeverity: federation.High}, stream.Limits{}, st, b.bus, b.reg, now), b.bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := r.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	natstest.Eventually(t, "the ledger is ready", func() bool { return r.NotReady(t.Context()) == nil })
+	natstest.Run(t, b.bus, ledger.New(federation.Gate{MinSeverity: federation.High}, federation.BacklogBound{Messages: 1000, Bytes: 1 << 30}, st, b.bus, b.reg, now))
 	return b
 }
 
@@ -179,8 +152,8 @@ func figures(d federation.Delivery) string {
 	if d.OldestPendingSeconds != nil {
 		age = fmt.Sprint(*d.OldestPendingSeconds, " s")
 	}
-	return fmt.Sprintf("reachable %t, shared %s, stored %s, pending %s, oldest %s, redelivered %s %s",
-		d.Reachable, show(d.Shared), show(d.Stored), show(d.Pending), age, show(d.Redelivered), d.Detail)
+	return fmt.Sprintf("reachable %t, shared %s, acknowledged %s, refused %s, stored %s, pending %s, oldest %s, redelivered %s %s",
+		d.Reachable, show(d.Shared), show(d.Acknowledged), show(d.Refused), show(d.Stored), show(d.Pending), age, show(d.Redelivered), d.Detail)
 }
 
 func equal(t *testing.T, what string, got, want any) {
@@ -197,11 +170,11 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 	began.Store(new(time.Now()))
 	b := start(t, s, func() time.Time { return began.Load().Add(90 * time.Second) })
 	out, _ := b.read(t)
-	equal(t, "before it is admitted", figures(out), "reachable true, shared -, stored -, pending -, oldest -, redelivered - site-b is not admitted yet")
+	equal(t, "before it is admitted", figures(out), "reachable true, shared -, acknowledged -, refused -, stored -, pending -, oldest -, redelivered - site-b is not admitted yet")
 
 	c := admit(t, bus, own, peer)
 	out, _ = b.read(t)
-	equal(t, "before the first alert", figures(out), "reachable true, shared 0, stored 0, pending 0, oldest -, redelivered 0 ")
+	equal(t, "before the first alert", figures(out), "reachable true, shared 0, acknowledged 0, refused 0, stored 0, pending 0, oldest -, redelivered 0 ")
 
 	share(t, bus, federation.Low, federation.High, federation.Critical, federation.Medium, federation.High)
 	alerts, err := bus.JetStream().Stream(t.Context(), subject.AlertStream(own))
@@ -214,7 +187,7 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 	}
 	began.Store(&first.Time)
 	out, _ = b.read(t)
-	equal(t, "with nothing sent", figures(out), "reachable true, shared 3, stored 0, pending 3, oldest 90 s, redelivered 0 ")
+	equal(t, "with nothing sent", figures(out), "reachable true, shared 3, acknowledged 0, refused 0, stored 0, pending 3, oldest 90 s, redelivered 0 ")
 	if out.OldestPendingAt == nil || !out.OldestPendingAt.Equal(first.Time) {
 		t.Errorf("the oldest came at %v, not at %v", out.OldestPendingAt, first.Time)
 	}
@@ -222,19 +195,19 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 	msgs := fetch(t, c, 2)
 	ack(t, msgs[1])
 	out, _ = b.read(t)
-	equal(t, "with the second acknowledged, the first not", figures(out), "reachable true, shared 3, stored 1, pending 2, oldest 90 s, redelivered 0 ")
+	equal(t, "with the second acknowledged, the first not", figures(out), "reachable true, shared 3, acknowledged 1, refused 0, stored 1, pending 2, oldest 90 s, redelivered 0 ")
 
 	if err := msgs[0].Nak(); err != nil {
 		t.Fatal(err)
 	}
 	again := fetch(t, c, 2)
 	out, _ = b.read(t)
-	equal(t, "with the first sent again", figures(out), "reachable true, shared 3, stored 1, pending 2, oldest 90 s, redelivered 1 ")
+	equal(t, "with the first sent again", figures(out), "reachable true, shared 3, acknowledged 1, refused 0, stored 1, pending 2, oldest 90 s, redelivered 1 ")
 	for _, m := range again {
 		ack(t, m)
 	}
 	out, _ = b.read(t)
-	equal(t, "with all acknowledged", figures(out), "reachable true, shared 3, stored 3, pending 0, oldest -, redelivered 0 ")
+	equal(t, "with all acknowledged", figures(out), "reachable true, shared 3, acknowledged 3, refused 0, stored 3, pending 0, oldest -, redelivered 0 ")
 
 	share(t, bus, federation.High) // right behind the floor
 	next, err := alerts.GetMsg(t.Context(), 6)
@@ -243,7 +216,28 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 	}
 	began.Store(&next.Time)
 	out, _ = b.read(t)
-	equal(t, "with a further one", figures(out), "reachable true, shared 4, stored 3, pending 1, oldest 90 s, redelivered 0 ")
+	equal(t, "with a further one", figures(out), "reachable true, shared 4, acknowledged 3, refused 0, stored 3, pending 1, oldest 90 s, redelivered 0 ")
+}
+
+func TestTheLedgerShowsTheBacklog(t *testing.T) {
+	s := hub(t)
+	b := start(t, s, time.Now)
+	share(t, b.bus, federation.Low, federation.Critical)
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	if err := b.store.RecordDrop(t.Context(), own, federation.Info, 3, at); err != nil {
+		t.Fatal(err)
+	}
+	d, err := function.Ask(t.Context(), b.bus, own, ask.Deliveries, ask.None{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Backlog.Bytes < 50 || d.Backlog.Bytes > 500 {
+		t.Errorf("two alerts take %d bytes", d.Backlog.Bytes)
+	}
+	d.Backlog.Bytes = 0
+	equal(t, "backlog", d.Backlog, federation.Backlog{
+		Messages: 2, MaxMessages: 1000, MaxBytes: 1 << 30, Dropped: map[federation.Severity]int{federation.Info: 3}, DroppedAt: &at,
+	})
 }
 
 func TestTheGaugesShowWhatGoesOut(t *testing.T) {
@@ -272,7 +266,7 @@ func TestTheGaugesShowWhatGoesOut(t *testing.T) {
 		}
 		return got["deliveries_stored"] == 1
 	})
-	equal(t, "gauges", got, map[string]float64{"deliveries_pending": 1, "deliveries_stored": 1, "delivery_oldest_pending_seconds": 3600})
+	equal(t, "gauges", got, map[string]float64{"deliveries_pending": 1, "deliveries_stored": 1, "deliveries_refused": 0, "delivery_oldest_pending_seconds": 3600})
 }
 
 func TestWhatAPeerHasIsAskedForAcrossTheLink(t *testing.T) {
@@ -287,7 +281,7 @@ func TestWhatAPeerHasIsAskedForAcrossTheLink(t *testing.T) {
 	}
 	began := time.Now()
 	_, in := b.read(t)
-	equal(t, "with no peer", figures(in), "reachable false, shared -, stored 1, pending -, oldest -, redelivered - site-b does not answer")
+	equal(t, "with no peer", figures(in), "reachable false, shared -, acknowledged -, refused -, stored 1, pending -, oldest -, redelivered - site-b does not answer")
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("a peer that is away was waited for %v", took)
 	}
@@ -297,21 +291,61 @@ func TestWhatAPeerHasIsAskedForAcrossTheLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	natstest.Eventually(t, "the peer answers", func() bool { _, in = b.read(t); return in.Reachable })
-	equal(t, "before the peer admits this site", figures(in), "reachable true, shared -, stored 1, pending -, oldest -, redelivered - site-b has not admitted this site yet")
+	equal(t, "before the peer admits this site", figures(in), "reachable true, shared -, acknowledged -, refused -, stored 1, pending -, oldest -, redelivered - site-b has not admitted this site yet")
 
 	admit(t, away, peer, own)
 	share(t, away, federation.High, federation.Low, federation.Critical)
 	_, in = b.read(t)
-	equal(t, "with two alerts on their way", figures(in), "reachable true, shared -, stored 1, pending 2, oldest -, redelivered 0 ")
+	equal(t, "with two alerts on their way", figures(in), "reachable true, shared -, acknowledged -, refused -, stored 1, pending 2, oldest -, redelivered 0 ")
 }
 
 // What is unknown is null, so that nobody takes it for none.
+func TestTheLastComparisonIsShown(t *testing.T) {
+	noon := time.Date(2026, 2, 1, 12, 0, 0, 0, time.UTC)
+	b := start(t, hub(t), func() time.Time { return noon })
+	if out, in := b.read(t); out.Reconciliation != nil || in.Reconciliation != nil {
+		t.Errorf("before the first it shows %+v, %+v", out, in)
+	}
+	want := federation.Reconciliation{At: noon.Add(-12 * time.Second), From: noon.Add(-time.Hour), Until: noon.Add(-time.Minute), Compared: 40, Lost: 3, Resent: 2, Duplicated: 1}
+	for _, site := range []federation.SiteID{peer, "site-gone"} {
+		if err := b.store.RecordReconciliation(t.Context(), site, federation.Inbound, want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, in := b.read(t)
+	equal(t, "inbound", in.Reconciliation, &want)
+	equal(t, "outbound", out.Reconciliation, (*federation.Reconciliation)(nil))
+	natstest.Eventually(t, "the gauges show it", func() bool { return len(gathered(t, b.reg)) == 4 })
+	equal(t, "gauges", gathered(t, b.reg), map[string]float64{
+		"aurora_federation_reconciliation_lost/inbound/site-b": 3, "aurora_federation_reconciliation_duplicated/inbound/site-b": 1,
+		"aurora_federation_reconciliation_compared/inbound/site-b": 40, "aurora_federation_reconciliation_age_seconds/inbound/site-b": 12,
+	})
+}
+
+// gathered is the gauges of the comparisons, by name and labels.
+func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if name := f.GetName(); strings.HasPrefix(name, "aurora_federation_reconciliation_") {
+				found[name+"/"+m.GetLabel()[0].GetValue()+"/"+m.GetLabel()[1].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	return found
+}
+
 func TestUnknownFiguresAreNull(t *testing.T) {
 	data, err := json.Marshal(federation.Delivery{Peer: peer, Direction: federation.Inbound})
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "JSON", string(data), `{"peer":"site-b","direction":"inbound","reachable":false,"shared":null,"stored":null,"pending":null,"oldest_pending_at":null,"oldest_pending_seconds":null,"redelivered":null}`)
+	equal(t, "JSON", string(data), `{"peer":"site-b","direction":"inbound","reachable":false,"shared":null,"acknowledged":null,"refused":null,"stored":null,"pending":null,"oldest_pending_at":null,"oldest_pending_seconds":null,"redelivered":null,"reconciliation":null}`)
 }
 
 func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
@@ -326,7 +360,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 		a := federation.NewAlert{Title: title, Severity: severity, Source: "test"}.Alert(title, time.Now())
 		var out []store.Outgoing
 		if shared {
-			out = append(out, store.Outgoing{Subject: subject.Alert(severity), MsgID: title, AlertID: a.ID, Payload: []byte("{}")})
+			out = append(out, store.Outgoing{Subject: subject.Alert(severity), MsgID: title, AlertID: a.ID, Payload: fmt.Appendf(nil, `{"origin_alert_id":%q}`, a.ID)})
 		}
 		if _, _, err := b.store.RaiseAlert(t.Context(), a, out); err != nil {
 			t.Fatal(err)
@@ -344,7 +378,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{ID: q.ID, AlertID: q.AlertID, Sequence: sequences[0]}}); err != nil {
+			if err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{Queued: q, Sequence: sequences[0]}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -362,7 +396,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 	}
 
 	low, first, second := raise("low", federation.Low, false), raise("first", federation.High, true), raise("second", federation.Critical, true)
-	equal(t, "low", state(low), "refused severity low is below high, the lowest that leaves")
+	equal(t, "low", state(low), "kept severity low is below high, the lowest that passes")
 	equal(t, "in the outbox", state(first), "queued it waits in the outbox")
 	relay()
 	equal(t, "without a consumer", state(first), "queued site-b is not admitted yet")
@@ -377,7 +411,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 	equal(t, "first", state(first), "stored ")
 	equal(t, "second", state(second), "stored ")
 
-	equal(t, "without a record", state(raise("old", federation.High, false)), "unknown there is no record of its sharing: it was raised under a narrower gate, or before such records were kept")
+	equal(t, "without a record", state(raise("old", federation.High, false)), "unknown there is no record of its sharing: it was raised under another gate, or before such records were kept")
 	equal(t, "shared under a wider gate", func() string { id := raise("wide", federation.Medium, true); relay(); return state(id) }(),
 		"unknown it was shared before the gate was narrowed: whether the peer took it by then is not recorded")
 	alerts, err := bus.JetStream().Stream(t.Context(), subject.AlertStream(own))
@@ -389,6 +423,39 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 	}
 	equal(t, "gone from the stream", state(first), "unknown the stream no longer holds it, so the acknowledgements prove nothing")
 	equal(t, "kept in the stream", state(second), "stored ")
+
+	// One from the middle, as the function backlog does.
+	middle, last := raise("middle", federation.High, true), raise("last", federation.Critical, true)
+	relay()
+	for _, m := range fetch(t, c, 2) {
+		ack(t, m)
+	}
+	equal(t, "in the middle", state(middle), "stored ")
+	if err := alerts.Purge(t.Context(), jetstream.WithPurgeSubject(subject.Alert(federation.High))); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "gone from the middle", state(middle), "unknown the stream no longer holds it, so the acknowledgements prove nothing")
+	equal(t, "behind it", state(last), "stored ")
+
+	bad := raise("bad", federation.High, true)
+	relay()
+	end(t, fetch(t, c, 1)[0], "it is bad")
+	natstest.Eventually(t, "the refusal is known", func() bool { return state(bad) == "refused it is bad" })
+	if err := alerts.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "a refusal of what is gone from the stream", state(bad), "refused it is bad")
+
+	if err := bus.JetStream().DeleteStream(t.Context(), subject.AlertStream(own)); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, "the stream is made anew", func() bool {
+		_, err := bus.JetStream().Stream(t.Context(), subject.AlertStream(own))
+		return err == nil
+	})
+	admit(t, bus, own, peer)
+	share(t, bus, federation.High, federation.High, federation.High) // so that the new stream has the sequence, too
+	equal(t, "of a stream that was lost", state(second), "unknown the stream no longer holds it, so the acknowledgements prove nothing")
 
 	received := federation.SharedAlert{
 		Version: federation.SharedAlertVersion, OriginSite: peer, OriginID: "1", RaisedAt: time.Now(),
@@ -421,4 +488,54 @@ func TestASecondPublishHasTheFirstSequence(t *testing.T) {
 	if fault.Of(err).Code != fault.Unavailable {
 		t.Errorf("a message that no stream takes: %v", err)
 	}
+}
+
+func TestBothLanesAreOneLedger(t *testing.T) {
+	s := hub(t)
+	bus := natstest.Bus(t, s, own, "origin")
+	b := start(t, s, time.Now)
+	share(t, bus, federation.High, federation.Critical, federation.High)
+	lanes := map[string]jetstream.Consumer{}
+	for _, lane := range subject.AlertConsumers(peer) {
+		c, err := bus.JetStream().CreateConsumer(t.Context(), subject.AlertStream(own), jetstream.ConsumerConfig{
+			Durable: lane.Consumer, AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: subject.Alert(lane.Severities[0]),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lanes[lane.Consumer] = c
+	}
+	state := func(id string) federation.DeliveryState {
+		t.Helper()
+		d, err := function.Ask(t.Context(), b.bus, own, ask.AlertDeliveries, ask.AlertID{ID: id})
+		if err != nil || len(d.Deliveries) != 1 {
+			t.Fatalf("%s: %+v, %v", id, d, err)
+		}
+		return d.Deliveries[0].State
+	}
+	for i, a := range []federation.Alert{
+		federation.NewAlert{Title: "h", Severity: federation.High, Source: "test"}.Alert("h", time.Now()),
+		federation.NewAlert{Title: "c", Severity: federation.Critical, Source: "test"}.Alert("c", time.Now()),
+	} {
+		if _, _, err := b.store.RaiseAlert(t.Context(), a, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{Queued: store.Queued{Outgoing: store.Outgoing{AlertID: a.ID, Version: 1}}, Sequence: uint64(i + 1)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	short := func() string {
+		t.Helper()
+		out, _ := b.read(t)
+		return fmt.Sprint(*out.Shared, *out.Stored, *out.Refused, *out.Pending, *out.Redelivered, out.OldestPendingAt != nil)
+	}
+	equal(t, "with nothing sent", short(), "3 0 0 3 0 true")
+	ack(t, fetch(t, lanes["site-b_critical"], 1)[0])
+	equal(t, "with the critical one acknowledged", short(), "3 1 0 2 0 true")
+	equal(t, "the critical one", state("c"), federation.DeliveryStored)
+	equal(t, "the high one before it", state("h"), federation.DeliveryQueued)
+	msgs := fetch(t, lanes["site-b"], 2)
+	end(t, msgs[0], "bad")
+	ack(t, msgs[1])
+	natstest.Eventually(t, "the refusal is known", func() bool { return short() == "3 2 1 0 0 false" })
 }

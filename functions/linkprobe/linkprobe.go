@@ -2,11 +2,14 @@
 // sends an echo to every known peer and notes the round trip, on one monotonic
 // clock, or that none came back. A silent link shows itself so within seconds,
 // long before a heartbeat is late, and a cut one is told from a peer that is slow.
+// When the server tells that a leafnode came or went, it looks at once. That alone
+// proves nothing about a peer, for a hub stands between most of them: an echo does.
 // It also answers the echoes of the peers.
 package linkprobe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -19,6 +22,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 const (
@@ -29,13 +33,20 @@ const (
 	patience = time.Second
 	// atOnce bounds the echoes that are under way.
 	atOnce = 64
+	// glance is how long an echo may take that is sent because something has
+	// happened. One that takes longer is left to those of every second.
+	glance = 150 * time.Millisecond
+	// glances bounds the looks after one event, and between them is the time from
+	// one to the next: what an event tells takes a moment to be true of the server's
+	// subjects, and a link that was marked heals with the third echo.
+	glances, between = 10, 50 * time.Millisecond
 )
 
 // New is the function for one site.
 func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
 	p := prober{thresholds: t, store: st, bus: bus, log: log, now: now,
 		echoes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_link_echoes_total",
-			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within a second) or disconnected (nothing at the peer can be reached)."},
+			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within a second), disconnected (nothing at the peer can be reached) or forbidden (the own server lets no echo through)."},
 			[]string{"peer", "outcome"}),
 		trips: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "aurora_link_echo_seconds",
 			Help:    "Round trips of the echoes to a peer.",
@@ -48,6 +59,10 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg promet
 		Description: "Measures the round trip to every peer once a second, and answers the peers' echoes.",
 		Triggers: []function.Trigger{
 			function.Every(interval, p.probe, function.Named("probe"), function.Timeout(4*time.Second)),
+			function.On(subject.Disconnected, p.cut, function.Named("cut")),
+			function.On(subject.Connected, p.joined, function.Named("joined")),
+			function.On(subject.Refused, p.refused, function.Named("refused")),
+			function.Nudged(p.doubt),
 			function.Reply(ask.Echo, p.echo, function.Parallel(2)),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},
@@ -69,12 +84,17 @@ func (p prober) echo(context.Context, ask.None) (federation.EchoReply, error) {
 }
 
 func (p prober) probe(ctx context.Context) error {
-	own := p.bus.Site().ID
 	links, err := p.store.Links(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the links: %w", err)
 	}
+	return p.record(ctx, p.sendAll(ctx, links, patience))
+}
+
+// sendAll sends one echo over each of the links, and returns what became of them by the link's id.
+func (p prober) sendAll(ctx context.Context, links []federation.Link, wait time.Duration) map[string]federation.Echo {
 	var (
+		own     = p.bus.Site().ID
 		results = make(map[string]federation.Echo, len(links))
 		mu      sync.Mutex
 		all     sync.WaitGroup
@@ -84,13 +104,23 @@ func (p prober) probe(ctx context.Context) error {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			e := p.send(ctx, l.Peer(own))
+			e := p.send(ctx, l.Peer(own), wait)
+			if e.Outcome == federation.Lost && wait < patience {
+				return // an echo that was not waited for is not lost
+			}
+			p.echoes.WithLabelValues(string(l.Peer(own)), string(e.Outcome)).Inc()
 			mu.Lock()
 			defer mu.Unlock()
 			results[l.ID] = e
 		})
 	}
 	all.Wait()
+	return results
+}
+
+// record notes what became of echoes, and tells of the links that are now another.
+func (p prober) record(ctx context.Context, results map[string]federation.Echo) error {
+	own := p.bus.Site().ID
 	changes, err := p.store.RecordEchoes(ctx, own, results, p.now(), p.thresholds)
 	if err != nil {
 		return fmt.Errorf("recording the echoes: %w", err)
@@ -99,15 +129,17 @@ func (p prober) probe(ctx context.Context) error {
 		return nil
 	}
 	for _, c := range changes {
-		p.log.Warn("a link has changed", "id", c.ID, "from", c.From, "to", c.To, "cause", c.Cause)
+		p.log.WarnContext(ctx, "a link has changed", "id", c.ID, "from", c.From, "to", c.To, "cause", c.Cause)
 	}
-	return p.bus.Nudge("alertrelay")
+	// The peers hear of it with a gossip at once: the one that is behind this site
+	// may not have been told by its own server.
+	return errors.Join(p.bus.Nudge("alertrelay"), p.bus.Nudge("heartbeat"))
 }
 
 // send sends one echo. Where nobody answers at all, it finds out whether only the
 // peer's linkprobe is missing or the whole peer.
-func (p prober) send(ctx context.Context, peer federation.SiteID) federation.Echo {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (p prober) send(ctx context.Context, peer federation.SiteID, wait time.Duration) federation.Echo {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	e := federation.Echo{At: p.now(), Outcome: federation.Lost}
 	begun := time.Now()
@@ -117,14 +149,15 @@ func (p prober) send(ctx context.Context, peer federation.SiteID) federation.Ech
 	case err == nil:
 		e.Outcome, e.Trip, e.PeerAt = federation.Answered, trip, reply.At
 		p.trips.WithLabelValues(string(peer)).Observe(trip.Seconds())
+	case fault.Is(err, fault.Forbidden):
+		e.Outcome = federation.Forbidden
 	case fault.Is(err, fault.Unavailable):
 		if reached, err := p.bus.Reaches(ctx, peer); err == nil && !reached {
 			e.Outcome = federation.Disconnected
 		}
 	}
 	if err != nil {
-		p.log.Debug("an echo was lost", "peer", peer, "outcome", e.Outcome, "error", err)
+		p.log.DebugContext(ctx, "an echo was lost", "peer", peer, "outcome", e.Outcome, "error", err)
 	}
-	p.echoes.WithLabelValues(string(peer), string(e.Outcome)).Inc()
 	return e
 }

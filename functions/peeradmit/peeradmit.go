@@ -1,17 +1,22 @@
 // Package peeradmit is the function that admits peers: for every site whose gossip
-// has arrived it keeps, at this origin's alert stream, one durable consumer with
-// that peer's gate as its filter. A refused alert is therefore never on the wire.
-// The peer pulls from its consumer and what it has acknowledged is what it has stored.
+// has arrived it keeps, at this origin's alert stream, the durable consumers of
+// that peer's lanes with its gate as their filters. A kept alert is therefore never
+// on the wire. Where the gate is set anew the filters follow before the change is
+// answered. The peer pulls from its consumers and what it has acknowledged is what
+// it has stored, or put among its dead letters.
 package peeradmit
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/store"
@@ -22,22 +27,25 @@ import (
 const (
 	// sweep is how often every peer's consumer is put right.
 	sweep = 15 * time.Second
-	// ackWait is how long an alert waits for a peer's acknowledgement before it is sent again.
-	ackWait = 15 * time.Second
+	// ackWait is how long an alert waits for a peer's acknowledgement before it is sent
+	// again: what was on the line when that was cut must not wait long after it is whole.
+	// A peer that needs longer to store says so meanwhile.
+	ackWait = 5 * time.Second
 	// maxAckPending is how many alerts may be under way to a peer: enough to fill a
 	// link of 40 ms round trip.
 	maxAckPending = 10_000
 )
 
-// New is the function for one site.
+// New is the function for one site. gate is that of a peer for which none is set.
 func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *function.Bus) function.Function {
 	a := admitter{gate, st, bus}
 	site := bus.Site().ID
 	return function.Function{
 		Name:        "peeradmit",
-		Description: "Keeps, for every known peer, the durable consumer from which it pulls this site's alerts.",
+		Description: "Keeps, for every known peer, the durable consumers from which it pulls this site's alerts.",
 		Triggers: []function.Trigger{
 			function.On(subject.Event(site, federation.SiteSeen), a.seen, function.Named("seen")),
+			function.Reply(ask.AdmitPeers, a.admitNow),
 			function.Every(sweep, a.admitAll, function.Named("sweep")),
 		},
 		Streams: []jetstream.StreamConfig{stream.Alerts(site, limits)},
@@ -51,37 +59,118 @@ type admitter struct {
 	bus   *function.Bus
 }
 
-func (a admitter) seen(ctx context.Context, e federation.Event) error { return a.admit(ctx, e.SiteID) }
+func (a admitter) seen(ctx context.Context, e federation.Event) error {
+	return a.admitEach(ctx, []federation.SiteID{e.SiteID})
+}
+
+func (a admitter) admitNow(ctx context.Context, _ ask.None) (ask.None, error) {
+	return ask.None{}, a.admitAll(ctx)
+}
 
 func (a admitter) admitAll(ctx context.Context) error {
 	peers, err := a.store.Peers(ctx, a.bus.Site().ID)
 	if err != nil {
 		return err
 	}
-	var failed []error
-	for _, p := range peers {
-		failed = append(failed, a.admit(ctx, p))
-	}
-	return errors.Join(failed...)
+	return a.admitEach(ctx, peers)
 }
 
-// admit creates the peer's consumer, or sets its filter to the present gate.
-func (a admitter) admit(ctx context.Context, peer federation.SiteID) error {
-	var filter []string
-	for _, s := range a.gate.Severities() {
-		filter = append(filter, subject.Alert(s))
+// admitEach sets the consumers of peers to the present gates. It looks at the gates
+// again behind itself: one that was set in between may have been put right already by
+// another replica, over which the older one was written here.
+func (a admitter) admitEach(ctx context.Context, peers []federation.SiteID) error {
+	gates, err := a.gates(ctx)
+	for err == nil {
+		var failed []error
+		for _, p := range peers {
+			failed = append(failed, a.admit(ctx, p, gates.For(p)))
+		}
+		if err := errors.Join(failed...); err != nil {
+			return err
+		}
+		set := gates
+		if gates, err = a.gates(ctx); err == nil && reflect.DeepEqual(gates, set) {
+			return nil
+		}
 	}
-	_, err := a.bus.JetStream().CreateOrUpdateConsumer(ctx, subject.AlertStream(a.bus.Site().ID), jetstream.ConsumerConfig{
-		Durable:        subject.AlertConsumer(peer),
+	return err
+}
+
+func (a admitter) gates(ctx context.Context) (federation.Gates, error) {
+	return a.store.Gates(ctx, a.bus.Site().ID, federation.Outbound, a.gate)
+}
+
+// filters is the subjects from which a peer behind a gate gets alerts of the given
+// severities. Copies made for it were decided when they were made, so they always
+// reach it; and with no subject at all a consumer would let everything through.
+func filters(g federation.Gate, peer federation.SiteID, severities []federation.Severity) []string {
+	var all []string
+	admitted := g.Severities()
+	for _, s := range severities {
+		all = append(all, subject.AlertTo(s, peer))
+		if !g.OwnCopy() && slices.Contains(admitted, s) {
+			all = append(all, subject.Alert(s))
+		}
+	}
+	return all
+}
+
+// admit keeps every lane of a peer. That of the critical alerts is first: it starts
+// where the other one, while it still has them, has come.
+func (a admitter) admit(ctx context.Context, peer federation.SiteID, gate federation.Gate) error {
+	for _, lane := range subject.AlertConsumers(peer) {
+		if err := a.keep(ctx, peer, gate, lane); err != nil {
+			return fmt.Errorf("admitting %s: %w", peer, err)
+		}
+	}
+	return nil
+}
+
+// keep creates a lane, or sets its filter to the gate. Where a lane starts cannot be
+// changed, so what is there is kept.
+func (a admitter) keep(ctx context.Context, peer federation.SiteID, gate federation.Gate, lane subject.Lane) error {
+	js, name := a.bus.JetStream(), subject.AlertStream(a.bus.Site().ID)
+	want := jetstream.ConsumerConfig{
+		Durable:        lane.Consumer,
 		Description:    "alerts for " + string(peer),
-		FilterSubjects: filter,
+		FilterSubjects: filters(gate, peer, lane.Severities),
 		AckPolicy:      jetstream.AckExplicitPolicy,
 		AckWait:        ackWait,
 		MaxAckPending:  maxAckPending,
 		MaxDeliver:     -1, // the peer ends what it cannot store; nothing is given up at the origin
-	})
-	if err != nil {
-		return fmt.Errorf("admitting %s: %w", peer, err)
 	}
-	return nil
+	have, err := js.Consumer(ctx, name, lane.Consumer)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		if want.DeliverPolicy, want.OptStartSeq, err = a.from(ctx, peer, lane); err != nil {
+			return err
+		}
+		if _, err = js.CreateConsumer(ctx, name, want); errors.Is(err, jetstream.ErrConsumerExists) {
+			return nil // another replica was first
+		}
+	case err == nil:
+		want.DeliverPolicy, want.OptStartSeq = have.CachedInfo().Config.DeliverPolicy, have.CachedInfo().Config.OptStartSeq
+		_, err = js.UpdateConsumer(ctx, name, want)
+	}
+	return err
+}
+
+// from is where a new lane starts: at the beginning, unless the peer has a consumer
+// from before there were lanes. What that one has behind it of this lane's alerts is
+// acknowledged, and what it has before it must not be lost when its filter is narrowed.
+func (a admitter) from(ctx context.Context, peer federation.SiteID, lane subject.Lane) (jetstream.DeliverPolicy, uint64, error) {
+	before, err := a.bus.JetStream().Consumer(ctx, subject.AlertStream(a.bus.Site().ID), subject.AlertConsumer(peer))
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return jetstream.DeliverAllPolicy, 0, nil
+	case err != nil:
+		return 0, 0, err
+	}
+	info := before.CachedInfo()
+	for _, s := range lane.Severities {
+		if slices.Contains(stream.Filter(info.Config), subject.Alert(s)) {
+			return jetstream.DeliverByStartSequencePolicy, info.AckFloor.Stream + 1, nil
+		}
+	}
+	return jetstream.DeliverAllPolicy, 0, nil
 }

@@ -46,7 +46,7 @@ func (s staleness) age(ctx context.Context) error {
 		return nil
 	}
 	for _, c := range changes {
-		s.log.Warn("a heartbeat is late", "what", c.Kind, "id", c.ID, "from", c.From, "to", c.To, "heartbeat_age_seconds", c.HeartbeatAgeSeconds)
+		s.log.WarnContext(ctx, "a heartbeat is late", "what", c.Kind, "id", c.ID, "from", c.From, "to", c.To, "cause", c.Cause, "heartbeat_age_seconds", c.HeartbeatAgeSeconds)
 	}
 	// The transitions' events were committed with them; alertrelay publishes them.
 	return s.bus.Nudge("alertrelay")

@@ -9,15 +9,21 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // New is the function for one site.
-func New(t federation.Thresholds, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
-	q := query{t, st, bus, now}
+func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
+	q := query{t, st, bus, now, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_link_transitions_total",
+		Help: "Changes of a link's status or of its cause, by the link, what it became, and the cause."}, []string{"link", "to", "cause"})}
+	reg.MustRegister(q.transitions, q.figures())
 	return function.Function{
 		Name:        "topologyquery",
 		Description: "Answers what the mesh looks like from this site: sites and links.",
@@ -25,16 +31,19 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, now func()
 			function.Reply(ask.Topology, q.topology),
 			function.Reply(ask.Sites, q.sites),
 			function.Reply(ask.LinkHistory, q.history),
+			function.On(subject.Event(bus.Site().ID, federation.LinkTransition), q.count, function.Named("count")),
+			function.Reply(ask.LinkLatency, q.latency),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},
 	}
 }
 
 type query struct {
-	thresholds federation.Thresholds
-	store      *store.Store
-	bus        *function.Bus
-	now        func() time.Time
+	thresholds  federation.Thresholds
+	store       *store.Store
+	bus         *function.Bus
+	now         func() time.Time
+	transitions *prometheus.CounterVec
 }
 
 func (q query) topology(ctx context.Context, _ ask.None) (federation.Topology, error) {
@@ -78,6 +87,13 @@ func (q query) history(ctx context.Context, h ask.HistoryOf) (federation.History
 	}
 	to := q.now().UTC()
 	from := to.Add(-time.Duration(h.Hours) * time.Hour)
+	links, err := q.store.Links(ctx)
+	if err != nil {
+		return federation.History{}, fmt.Errorf("reading the links: %w", err)
+	}
+	if l, ok := federation.FindLink(links, h.LinkID); ok {
+		h.LinkID = l.ID
+	}
 	before, known, ts, err := q.store.LinkHistory(ctx, q.bus.Site().ID, h.LinkID, from, maxTransitions)
 	if err != nil {
 		return federation.History{}, err
@@ -89,4 +105,32 @@ func (q query) history(ctx context.Context, h ask.HistoryOf) (federation.History
 		from = ts[0].At
 	}
 	return federation.NewHistory(h.LinkID, from, to, before, ts), nil
+}
+
+// latency is what was measured in each minute, and in the one that is not over yet.
+func (q query) latency(ctx context.Context, h ask.HistoryOf) (federation.LatencyHistory, error) {
+	if h.Hours == 0 {
+		h.Hours = ask.DefaultHistoryHours
+	}
+	links, err := q.store.Links(ctx)
+	if err != nil {
+		return federation.LatencyHistory{}, fmt.Errorf("reading the links: %w", err)
+	}
+	l, ok := federation.FindLink(links, h.LinkID)
+	if !ok {
+		return federation.LatencyHistory{}, fault.New(fault.NotFound, "there is no link %q at this site", h.LinkID)
+	}
+	all := federation.LatencyHistory{LinkID: l.ID, To: q.now().UTC()}
+	long := time.Duration(h.Hours) * time.Hour
+	all.From, all.StepMinutes = all.To.Add(-long), federation.LatencyStep(long)
+	if all.Points, err = q.store.LinkMinutes(ctx, l.ID, all.From, all.To, all.StepMinutes); err != nil {
+		return all, err
+	}
+	if l.Probe.At.After(all.From) {
+		now := l.Probe.Minute()
+		if n := len(all.Points); n == 0 || now.At.Sub(all.Points[n-1].At) >= time.Duration(all.StepMinutes)*time.Minute {
+			all.Points = append(all.Points, now)
+		}
+	}
+	return all, nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/linkproxy"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/stream"
 	"github.com/auroramesh/auroramesh/shared/subject"
@@ -69,7 +70,7 @@ func connect(t *testing.T, s *server.Server) *natsgo.Conn {
 // kept are the families of subjects that stay at their site.
 func kept(t *testing.T) []string {
 	t.Helper()
-	families := []string{subject.AllAlerts}
+	families := []string{subject.AllAlerts, "aurora.server.>"}
 	for _, family := range []string{"schedule", "tick", "event", "nudge", "deadletter"} {
 		families = append(families, "aurora.site.*."+family+".>")
 	}
@@ -82,6 +83,7 @@ func kept(t *testing.T) []string {
 	for _, api := range []string{"STREAM.>", "DIRECT.>", "CONSUMER.CREATE.>", "CONSUMER.DURABLE.>", "CONSUMER.DELETE.>"} {
 		families = append(families, "$JS.*.API."+api)
 	}
+	families = append(families, "$JS.EVENT.>") // what a server says of its streams and consumers
 	slices.Sort(families)
 	return families
 }
@@ -161,6 +163,24 @@ func TestGossipCrossesInBothDirections(t *testing.T) {
 			}
 			msg, err := sub.NextMsg(20 * time.Millisecond)
 			return err == nil && msg.Subject == subject.Health(from.site)
+		})
+	}
+}
+
+func TestAPeerCanCompareWithAnOrigin(t *testing.T) {
+	hub, leaf := mesh(t)
+	for _, way := range [][2]end{{hub, leaf}, {leaf, hub}} {
+		peer, origin := way[0], way[1]
+		if _, err := origin.nc.Subscribe(subject.Reconcile(origin.site, "*", "digest"), func(m *natsgo.Msg) {
+			if err := m.Respond([]byte(subject.ReconcilePeer(m.Subject))); err != nil {
+				t.Errorf("answering: %v", err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		natstest.Eventually(t, string(origin.site)+" answers "+string(peer.site), func() bool {
+			msg, err := peer.nc.Request(subject.Reconcile(origin.site, peer.site, "digest"), nil, time.Second)
+			return err == nil && string(msg.Data) == string(peer.site)
 		})
 	}
 }
@@ -247,6 +267,9 @@ func TestWhatBelongsToASiteDoesNotCross(t *testing.T) {
 				if err != nil {
 					t.Fatalf("the last message did not come: %v", err)
 				}
+				if tells(msg) {
+					continue
+				}
 				if msg.Subject != marker && !strings.HasPrefix(msg.Subject, "$") && !strings.HasPrefix(msg.Subject, "_INBOX") {
 					t.Errorf("%s crossed", msg.Subject)
 				}
@@ -255,12 +278,111 @@ func TestWhatBelongsToASiteDoesNotCross(t *testing.T) {
 				}
 			}
 			for _, sub := range heard {
-				if pending, _, err := sub.Pending(); err != nil || pending > 0 && sub.Subject != "aurora.>" {
-					t.Errorf("%s heard %d messages: %v", sub.Subject, pending, err)
+				if sub.Subject == "aurora.>" {
+					continue
+				}
+				for {
+					msg, err := sub.NextMsg(time.Nanosecond)
+					if errors.Is(err, natsgo.ErrTimeout) {
+						break
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !tells(msg) {
+						t.Errorf("%s heard %s", sub.Subject, msg.Subject)
+					}
 				}
 			}
 		})
 	}
+}
+
+// tells reports whether a message is what the own server tells of a connection.
+func tells(msg *natsgo.Msg) bool {
+	return strings.HasPrefix(msg.Subject, "aurora.server.") && strings.Contains(string(msg.Data), `"io.nats.server.advisory.`)
+}
+
+// hubAt runs the server of the hub and returns the address of its leafnode listener.
+func hubAt(t *testing.T, password string) (*server.Server, string) {
+	t.Helper()
+	o := options(t, nats.DevHub)
+	o.Port, o.StoreDir, o.LeafNode.Port = server.RANDOM_PORT, t.TempDir(), server.RANDOM_PORT
+	if password != "" {
+		o.LeafNode.Username, o.LeafNode.Password = "leaf", password
+	}
+	s := natstest.StartOptions(t, o)
+	vars, err := s.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))
+}
+
+// leafOf runs the server of a leaf that goes to an address.
+func leafOf(t *testing.T, addr string, user *url.Userinfo) *server.Server {
+	t.Helper()
+	o := options(t, nats.DevLeaf)
+	o.Port, o.StoreDir = server.RANDOM_PORT, t.TempDir()
+	o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: addr, User: user}}
+	return natstest.StartOptions(t, o)
+}
+
+// told waits until a server tells of a leafnode, with what is expected in the message.
+func told(t *testing.T, sub *natsgo.Subscription, with string) {
+	t.Helper()
+	natstest.Eventually(t, sub.Subject+" tells of a leafnode with "+with, func() bool {
+		msg, err := sub.NextMsg(20 * time.Millisecond)
+		return err == nil && strings.Contains(string(msg.Data), `"kind":"Leafnode"`) && strings.Contains(string(msg.Data), with)
+	})
+}
+
+func TestEachServerTellsOfALeafnodeThatComesAndGoes(t *testing.T) {
+	hub, addr := hubAt(t, "")
+	proxy, err := linkproxy.Listen("127.0.0.1:0", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	proxy.Set(linkproxy.Cut)
+	leaf := leafOf(t, proxy.Addr(), nil)
+	listen := func(s *server.Server, subj string) *natsgo.Subscription {
+		nc := connect(t, s)
+		sub, err := nc.SubscribeSync(subj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		return sub
+	}
+	came := []*natsgo.Subscription{listen(hub, subject.Connected), listen(leaf, subject.Connected)}
+	went := []*natsgo.Subscription{listen(hub, subject.Disconnected), listen(leaf, subject.Disconnected)}
+	proxy.Set(linkproxy.Pass)
+	told(t, came[0], `"name":"site-b"`)
+	told(t, came[1], `"acc":"AURORA"`)
+	proxy.Set(linkproxy.Cut)
+	told(t, went[0], `"name":"site-b"`)
+	told(t, went[1], `"acc":"AURORA"`)
+}
+
+func TestTheHubTellsWhichLeafnodeItRefused(t *testing.T) {
+	hub, addr := hubAt(t, "right")
+	nc := connect(t, hub)
+	sub, err := nc.SubscribeSync(subject.Refused)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	leafOf(t, addr, url.UserPassword("leaf", "wrong"))
+	told(t, sub, `"name":"site-b"`)
 }
 
 func TestEverySiteHasAJetStreamOfItsOwnThatAPeerCanReach(t *testing.T) {
@@ -303,6 +425,7 @@ func TestASharedAlertIsCapturedAtItsOriginOnlyAndPulledFromThere(t *testing.T) {
 	}
 	for _, way := range [][2]end{{hub, leaf}, {leaf, hub}} {
 		origin, peer := way[0], way[1]
+		lane := subject.AlertConsumers(peer.site)[0].Consumer
 		js, err := jetstream.New(origin.nc)
 		if err != nil {
 			t.Fatal(err)
@@ -310,7 +433,7 @@ func TestASharedAlertIsCapturedAtItsOriginOnlyAndPulledFromThere(t *testing.T) {
 		if _, err := js.Publish(t.Context(), subject.Alert(federation.High), []byte(origin.site)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := streams[origin.site].CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: subject.AlertConsumer(peer.site), AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		if _, err := streams[origin.site].CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: lane, AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
 			t.Fatal(err)
 		}
 		across, err := jetstream.NewWithDomain(peer.nc, subject.Domain(origin.site))
@@ -319,7 +442,7 @@ func TestASharedAlertIsCapturedAtItsOriginOnlyAndPulledFromThere(t *testing.T) {
 		}
 		var consumer jetstream.Consumer
 		natstest.Eventually(t, string(peer.site)+" sees its consumer at "+string(origin.site), func() bool {
-			consumer, err = across.Consumer(t.Context(), subject.AlertStream(origin.site), subject.AlertConsumer(peer.site))
+			consumer, err = across.Consumer(t.Context(), subject.AlertStream(origin.site), lane)
 			return err == nil
 		})
 		msg, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
@@ -340,6 +463,69 @@ func TestASharedAlertIsCapturedAtItsOriginOnlyAndPulledFromThere(t *testing.T) {
 		}
 		if info.State.Msgs != 1 {
 			t.Errorf("the stream of %s holds %d alerts, want its own one", site, info.State.Msgs)
+		}
+	}
+}
+
+// A peer across the leafnode ends the delivery of an alert: the server of the
+// origin says so, with the reason, and the origin's stream alone has it.
+func TestARefusalOfAPeerIsKnownAtTheOriginOnly(t *testing.T) {
+	hub, leaf := mesh(t)
+	refusals := map[federation.SiteID]jetstream.Stream{}
+	for _, e := range []end{hub, leaf} {
+		js, err := jetstream.New(e.nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.CreateStream(t.Context(), stream.Alerts(e.site, stream.Limits{})); err != nil {
+			t.Fatal(err)
+		}
+		// At the wider subject a stream shows what would cross.
+		wide := stream.Refusals(e.site)
+		wide.Subjects = []string{"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>"}
+		if refusals[e.site], err = js.CreateStream(t.Context(), wide); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, way := range [][2]end{{hub, leaf}, {leaf, hub}} {
+		origin, peer := way[0], way[1]
+		js, err := jetstream.New(origin.nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.CreateConsumer(t.Context(), subject.AlertStream(origin.site), jetstream.ConsumerConfig{Durable: subject.AlertConsumer(peer.site), AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), subject.Alert(federation.High), []byte("poison")); err != nil {
+			t.Fatal(err)
+		}
+		across, err := jetstream.NewWithDomain(peer.nc, subject.Domain(origin.site))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var consumer jetstream.Consumer
+		natstest.Eventually(t, string(peer.site)+" sees its consumer at "+string(origin.site), func() bool {
+			consumer, err = across.Consumer(t.Context(), subject.AlertStream(origin.site), subject.AlertConsumer(peer.site))
+			return err == nil
+		})
+		msg, err := consumer.Next(jetstream.FetchMaxWait(5 * time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := msg.TermWithReason("it is poison"); err != nil {
+			t.Fatal(err)
+		}
+		var said *jetstream.RawStreamMsg
+		natstest.Eventually(t, string(origin.site)+" knows of the refusal", func() bool {
+			said, err = refusals[origin.site].GetMsg(t.Context(), 1)
+			return err == nil
+		})
+		if !server.SubjectsCollide(said.Subject, subject.Refusals(origin.site)) || !strings.Contains(string(said.Data), `"reason":"it is poison"`) {
+			t.Errorf("%s said %s: %s", origin.site, said.Subject, said.Data)
+		}
+		// The leaf's own refusal comes second: had the hub's crossed, it would stand before it.
+		if info, err := refusals[peer.site].Info(t.Context()); err != nil || info.State.Msgs != uint64(i) {
+			t.Errorf("%s holds %d refusals after that of %s's alert: %v", peer.site, info.State.Msgs, origin.site, err)
 		}
 	}
 }

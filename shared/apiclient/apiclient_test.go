@@ -68,8 +68,8 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 		want string
 		call func(context.Context, *apiclient.Client) error
 	}{
-		{"GET /api/v1/alerts?limit=10&severity=high&skip=20&source=federation%3Asite-b&status=new", func(ctx context.Context, c *apiclient.Client) error {
-			_, err := c.Alerts(ctx, ask.AlertFilter{Page: ask.Page{Skip: 20, Limit: 10}, Severity: federation.High, Status: federation.New, Source: "federation:site-b"})
+		{"GET /api/v1/alerts?limit=10&severity=high&skip=20&source=federation%3Asite-b&status=new&tlp=amber%2Bstrict", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.Alerts(ctx, ask.AlertFilter{Page: ask.Page{Skip: 20, Limit: 10}, Severity: federation.High, Status: federation.New, TLP: federation.TLPAmberStrict, Source: "federation:site-b"})
 			return err
 		}},
 		{"GET /api/v1/alerts/a%2Fb", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Alert(ctx, "a/b"); return err }},
@@ -79,6 +79,15 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 		}},
 		{"POST /api/v1/sharing/preview {\"title\":\"t\",\"severity\":\"high\",\"tlp\":\"red\",\"source\":\"s\"}", func(ctx context.Context, c *apiclient.Client) error {
 			_, err := c.PreviewSharing(ctx, federation.NewAlert{Title: "t", Severity: federation.High, TLP: federation.TLPRed, Source: "s"})
+			return err
+		}},
+		{"GET /api/v1/sharing/gates", func(ctx context.Context, c *apiclient.Client) error { _, err := c.SharingGates(ctx); return err }},
+		{"PUT /api/v1/sharing/gates/site-b/outbound {\"min_severity\":\"low\"}", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.SetGate(ctx, ask.GateOf{Peer: "site-b", Direction: federation.Outbound}, federation.GateSetting{MinSeverity: federation.Low})
+			return err
+		}},
+		{"DELETE /api/v1/sharing/gates/a%2Fb/inbound", func(ctx context.Context, c *apiclient.Client) error {
+			_, err := c.ResetGate(ctx, ask.GateOf{Peer: "a/b", Direction: federation.Inbound})
 			return err
 		}},
 		{"GET /api/v1/deadletters?limit=2&skip=1", func(ctx context.Context, c *apiclient.Client) error {

@@ -36,6 +36,7 @@ type Client struct {
 	pause    backoff
 	onRetry  func(Retry)
 	agent    string
+	key      string
 }
 
 // Option adjusts a [Client].
@@ -63,6 +64,9 @@ func OnRetry(f func(Retry)) Option { return func(c *Client) { c.onRetry = f } }
 
 // UserAgent is how the client names itself to the site.
 func UserAgent(s string) Option { return func(c *Client) { c.agent = s } }
+
+// APIKey is what the client shows to a site that takes requests with a key only.
+func APIKey(key string) Option { return func(c *Client) { c.key = key } }
 
 // Retry is one failed attempt that will be followed by another.
 type Retry struct {
@@ -98,7 +102,8 @@ func New(base string, opts ...Option) (*Client, error) {
 func (c *Client) Base() string { return strings.TrimSuffix(c.base.String(), "/") }
 
 // Raise stores a new alert, or finds the one that it duplicates; created says
-// which. Warnings name the IOCs that the site could not read and left out. An
+// which. Warnings name the IOCs that the site could not read and left out, and a label
+// that a duplicate asked for in vain. An
 // answer lost on its way makes a later attempt find the alert that the first one
 // stored, so created may be false for an alert that this call raised.
 func (c *Client) Raise(ctx context.Context, n federation.NewAlert) (a federation.Alert, created bool, warnings []fault.Field, err error) {
@@ -118,10 +123,37 @@ func (c *Client) PreviewSharing(ctx context.Context, n federation.NewAlert) (ask
 	return p, err
 }
 
+// SharingGates is the gate of every peer in both directions.
+func (c *Client) SharingGates(ctx context.Context) (ask.SharingOverview, error) {
+	var all ask.SharingOverview
+	_, err := c.call(ctx, "listing the sharing gates", http.MethodGet, gatesPath, nil, nil, &all)
+	return all, err
+}
+
+// SetGate sets the whole gate of a peer in one direction, and returns it as it then holds.
+func (c *Client) SetGate(ctx context.Context, g ask.GateOf, s federation.GateSetting) (ask.PeerGate, error) {
+	var set ask.PeerGate
+	_, err := c.call(ctx, "setting the sharing gate", http.MethodPut, gatePath(g), nil, s, &set)
+	return set, err
+}
+
+// ResetGate gives a peer the default gate again in one direction.
+func (c *Client) ResetGate(ctx context.Context, g ask.GateOf) (ask.PeerGate, error) {
+	var now ask.PeerGate
+	_, err := c.call(ctx, "resetting the sharing gate", http.MethodDelete, gatePath(g), nil, nil, &now)
+	return now, err
+}
+
+const gatesPath = "/api/v1/sharing/gates"
+
+func gatePath(g ask.GateOf) string {
+	return gatesPath + "/" + url.PathEscape(string(g.Peer)) + "/" + url.PathEscape(string(g.Direction))
+}
+
 // Alerts is a page of the site's queue, newest first.
 func (c *Client) Alerts(ctx context.Context, f ask.AlertFilter) (ask.List[federation.Alert], error) {
 	q := pageQuery(f.Page)
-	for name, value := range map[string]string{"severity": string(f.Severity), "status": string(f.Status), "source": f.Source} {
+	for name, value := range map[string]string{"severity": string(f.Severity), "status": string(f.Status), "tlp": string(f.TLP), "source": f.Source} {
 		if value != "" {
 			q.Set(name, value)
 		}

@@ -121,6 +121,9 @@ func (c *Client) request(ctx context.Context, method, path string, q url.Values,
 		return nil, fmt.Errorf("making the request to %s: %w", address, err)
 	}
 	req.Header.Set("User-Agent", c.agent)
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
 	req.Header.Set("Accept", "application/json, application/problem+json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -188,6 +191,9 @@ func (c *Client) problem(resp *http.Response, data []byte) *failure {
 	if f.Code == "" {
 		f.Code = codeOf(resp.StatusCode)
 	}
+	if f.Code == fault.Unauthorized {
+		f.Message += "; name one with --api-key or AURORAMESH_API_KEY"
+	}
 	if f.Code == fault.Internal && body.RequestID != "" {
 		f.Message += " (request id " + body.RequestID + ")"
 	}
@@ -197,13 +203,13 @@ func (c *Client) problem(resp *http.Response, data []byte) *failure {
 
 // codeOf is the code of a problem that carries none.
 func codeOf(status int) fault.Code {
-	for _, c := range []fault.Code{fault.Invalid, fault.NotFound, fault.Conflict, fault.TooLarge, fault.Unsupported, fault.Unavailable, fault.Timeout} {
+	for _, c := range []fault.Code{fault.Invalid, fault.Unauthorized, fault.Forbidden, fault.TooMany, fault.NotFound, fault.Conflict, fault.TooLarge, fault.Unsupported, fault.Unavailable, fault.Timeout} {
 		if c.HTTPStatus() == status {
 			return c
 		}
 	}
 	switch {
-	case status == http.StatusTooManyRequests, status == http.StatusBadGateway:
+	case status == http.StatusBadGateway:
 		return fault.Unavailable
 	case status < 500:
 		return fault.Invalid

@@ -17,11 +17,10 @@ var (
 	SetAgents = function.Endpoint[federation.Agents, federation.Site]{Function: "heartbeat", Name: "agents", Doc: "set the agent counts that the heartbeat carries"}
 	Echo      = function.Endpoint[None, federation.EchoReply]{Function: "linkprobe", Name: "echo", Doc: "answer at once, with the clock of this site", Subject: subject.Echo}
 
-	RaiseAlert     = function.Endpoint[federation.NewAlert, Raised]{Function: "alertintake", Name: "raise", Doc: "store a new alert, or find the one it duplicates"}
-	PreviewSharing = function.Endpoint[federation.NewAlert, SharingPreview]{Function: "alertintake", Name: "preview", Doc: "which peers would get an alert, and why; nothing is stored"}
-	ListAlerts     = function.Endpoint[AlertFilter, List[federation.Alert]]{Function: "alertquery", Name: "list", Doc: "a page of alerts, newest first"}
-	GetAlert       = function.Endpoint[AlertID, federation.Alert]{Function: "alertquery", Name: "get", Doc: "one alert"}
-	UpdateAlert    = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertquery", Name: "update", Doc: "change the status of an alert"}
+	RaiseAlert  = function.Endpoint[federation.NewAlert, Raised]{Function: "alertintake", Name: "raise", Doc: "store a new alert, or find the one it duplicates"}
+	UpdateAlert = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertintake", Name: "update", Doc: "change an alert: its status, its content, or take it back"}
+	ListAlerts  = function.Endpoint[AlertFilter, List[federation.Alert]]{Function: "alertquery", Name: "list", Doc: "a page of alerts, newest first"}
+	GetAlert    = function.Endpoint[AlertID, federation.Alert]{Function: "alertquery", Name: "get", Doc: "one alert"}
 
 	Deliveries      = function.Endpoint[None, federation.Deliveries]{Function: "ledger", Name: "deliveries", Doc: "what each peer has stored, and what waits for it"}
 	AlertDeliveries = function.Endpoint[AlertID, federation.AlertDeliveries]{Function: "ledger", Name: "alertdeliveries", Doc: "how far one alert has come on its way to each peer"}
@@ -45,7 +44,7 @@ const (
 // Page chooses part of a list.
 type Page struct {
 	Skip  int `json:"skip"`
-	Limit int `json:"limit"` // 0: DefaultLimit
+	Limit int `json:"limit"` // 0: none given, so DefaultLimit; a caller of the API or the command may not write 0
 }
 
 // Validate refuses a page outside the bounds.
@@ -85,6 +84,7 @@ type AlertFilter struct {
 	Page
 	Severity federation.Severity    `json:"severity,omitempty"`
 	Status   federation.AlertStatus `json:"status,omitempty"`
+	TLP      federation.TLP         `json:"tlp,omitempty"`
 	Source   string                 `json:"source,omitempty"`
 }
 
@@ -97,6 +97,9 @@ func (f AlertFilter) Validate() error {
 	}
 	if f.Status != "" && !f.Status.Valid() {
 		wrong.Add("status", string(f.Status), federation.AlertStatusForm)
+	}
+	if f.TLP != "" && !f.TLP.Valid() {
+		wrong.Add("tlp", string(f.TLP), federation.TLPForm)
 	}
 	if !validText(f.Source, federation.MaxSource) {
 		wrong.Add("source", f.Source, "text in UTF-8 of at most "+itoa(federation.MaxSource)+" characters")

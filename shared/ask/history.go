@@ -9,7 +9,10 @@ import (
 // LinkHistory is asked of topologyquery.
 var LinkHistory = function.Endpoint[HistoryOf, federation.History]{Function: "topologyquery", Name: "history", Doc: "the transitions and the availability of a link"}
 
-// Bounds of a history, in hours; the longest is how long the transitions are kept.
+// LinkLatency is asked of topologyquery.
+var LinkLatency = function.Endpoint[HistoryOf, federation.LatencyHistory]{Function: "topologyquery", Name: "latency", Doc: "the round trips of a link over a time, as this site measured them"}
+
+// Bounds of a history, in hours; for the longest the transitions are always kept.
 const (
 	DefaultHistoryHours = 24
 	MaxHistoryHours     = 90 * 24
@@ -21,7 +24,7 @@ const MaxLinkID = 200
 // HistoryOf chooses a link and how far to look back.
 type HistoryOf struct {
 	LinkID string `json:"link_id"`
-	Hours  int    `json:"hours"` // 0: DefaultHistoryHours
+	Hours  int    `json:"hours"` // 0: none given, so DefaultHistoryHours
 }
 
 // Validate refuses an id that no link can have, and a time outside the bounds.

@@ -29,7 +29,9 @@ const (
 	Invalid Code = "invalid"
 	// Malformed: the bytes of the request are not what they say they are, e.g. no JSON.
 	Malformed Code = "malformed"
-	// Forbidden: the request comes from where none is taken.
+	// Unauthorized: nobody has signed in, or with what is not, or no longer, good.
+	Unauthorized Code = "unauthorized"
+	// Forbidden: the request comes from where none is taken, or from who may not do this, or the NATS server lets the site's own not through.
 	Forbidden Code = "forbidden"
 	// NotFound: the thing named does not exist at this site.
 	NotFound Code = "not_found"
@@ -41,6 +43,8 @@ const (
 	TooLarge Code = "too_large"
 	// Unsupported: the media type or payload version is not one that is understood.
 	Unsupported Code = "unsupported"
+	// TooMany: more requests than are taken from one caller; later ones are.
+	TooMany Code = "too_many"
 	// Unavailable: the part that would answer is not there now; trying again may help.
 	Unavailable Code = "unavailable"
 	// Timeout: the part that would answer did not do so in time.
@@ -55,17 +59,19 @@ var kinds = map[Code]struct {
 	exit   int
 	title  string
 }{
-	Invalid:     {http.StatusUnprocessableEntity, 2, "The request is not valid"},
-	Malformed:   {http.StatusBadRequest, 2, "The request cannot be read"},
-	Forbidden:   {http.StatusForbidden, 2, "The request is not taken from there"},
-	NotFound:    {http.StatusNotFound, 3, "There is no such thing"},
-	NotAllowed:  {http.StatusMethodNotAllowed, 2, "This cannot be done with it"},
-	Conflict:    {http.StatusConflict, 4, "The present state forbids this"},
-	TooLarge:    {http.StatusRequestEntityTooLarge, 2, "The request is too large"},
-	Unsupported: {http.StatusUnsupportedMediaType, 2, "The format is not understood"},
-	Unavailable: {http.StatusServiceUnavailable, 5, "A part of the site does not answer"},
-	Timeout:     {http.StatusGatewayTimeout, 5, "A part of the site did not answer in time"},
-	Internal:    {http.StatusInternalServerError, 1, "The site failed to do this"},
+	Invalid:      {http.StatusUnprocessableEntity, 2, "The request is not valid"},
+	Malformed:    {http.StatusBadRequest, 2, "The request cannot be read"},
+	Unauthorized: {http.StatusUnauthorized, 2, "Nobody has signed in"},
+	Forbidden:    {http.StatusForbidden, 2, "The request is not permitted"},
+	NotFound:     {http.StatusNotFound, 3, "There is no such thing"},
+	NotAllowed:   {http.StatusMethodNotAllowed, 2, "This cannot be done with it"},
+	Conflict:     {http.StatusConflict, 4, "The present state forbids this"},
+	TooLarge:     {http.StatusRequestEntityTooLarge, 2, "The request is too large"},
+	Unsupported:  {http.StatusUnsupportedMediaType, 2, "The format is not understood"},
+	TooMany:      {http.StatusTooManyRequests, 5, "There are too many requests"},
+	Unavailable:  {http.StatusServiceUnavailable, 5, "A part of the site does not answer"},
+	Timeout:      {http.StatusGatewayTimeout, 5, "A part of the site did not answer in time"},
+	Internal:     {http.StatusInternalServerError, 1, "The site failed to do this"},
 }
 
 // Codes lists every code, by the HTTP status that it has.
@@ -97,7 +103,7 @@ func (c Code) kind() struct {
 // runtime ends the delivery of a message whose handler returns such a fault.
 func (c Code) Permanent() bool {
 	switch c {
-	case Invalid, Malformed, Forbidden, NotFound, NotAllowed, Conflict, TooLarge, Unsupported:
+	case Invalid, Malformed, Unauthorized, Forbidden, NotFound, NotAllowed, Conflict, TooLarge, Unsupported:
 		return true
 	}
 	return false

@@ -35,17 +35,19 @@ func TestACodeDecidesWhatEveryRoadShows(t *testing.T) {
 		status, exit int
 		permanent    bool
 	}{
-		fault.Malformed:   {http.StatusBadRequest, 2, true},
-		fault.Forbidden:   {http.StatusForbidden, 2, true},
-		fault.NotFound:    {http.StatusNotFound, 3, true},
-		fault.NotAllowed:  {http.StatusMethodNotAllowed, 2, true},
-		fault.Conflict:    {http.StatusConflict, 4, true},
-		fault.TooLarge:    {http.StatusRequestEntityTooLarge, 2, true},
-		fault.Unsupported: {http.StatusUnsupportedMediaType, 2, true},
-		fault.Invalid:     {http.StatusUnprocessableEntity, 2, true},
-		fault.Internal:    {http.StatusInternalServerError, 1, false},
-		fault.Unavailable: {http.StatusServiceUnavailable, 5, false},
-		fault.Timeout:     {http.StatusGatewayTimeout, 5, false},
+		fault.Malformed:    {http.StatusBadRequest, 2, true},
+		fault.Unauthorized: {http.StatusUnauthorized, 2, true},
+		fault.Forbidden:    {http.StatusForbidden, 2, true},
+		fault.NotFound:     {http.StatusNotFound, 3, true},
+		fault.NotAllowed:   {http.StatusMethodNotAllowed, 2, true},
+		fault.Conflict:     {http.StatusConflict, 4, true},
+		fault.TooLarge:     {http.StatusRequestEntityTooLarge, 2, true},
+		fault.Unsupported:  {http.StatusUnsupportedMediaType, 2, true},
+		fault.Invalid:      {http.StatusUnprocessableEntity, 2, true},
+		fault.TooMany:      {http.StatusTooManyRequests, 5, false},
+		fault.Internal:     {http.StatusInternalServerError, 1, false},
+		fault.Unavailable:  {http.StatusServiceUnavailable, 5, false},
+		fault.Timeout:      {http.StatusGatewayTimeout, 5, false},
 	}
 	last := 0
 	for _, c := range fault.Codes() {

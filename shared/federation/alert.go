@@ -191,7 +191,10 @@ func (n NewAlert) check(wrong *fault.Fields) {
 
 // Alert is a row of a site's queue.
 type Alert struct {
-	ID              string      `json:"id"`
+	ID string `json:"id"`
+	// Version counts what the origin has said of the alert: 1 as it was raised. Here
+	// and at every peer the same number is the same content.
+	Version         int         `json:"version"`
 	Title           string      `json:"title"`
 	Description     string      `json:"description"`
 	Severity        Severity    `json:"severity"`
@@ -207,8 +210,13 @@ type Alert struct {
 	ObservedAt      *time.Time  `json:"observed_at,omitempty"`
 	CreatedAt       time.Time   `json:"created_at"`
 	UpdatedAt       time.Time   `json:"updated_at"`
+	// Retraction is set where the origin has taken the alert back.
+	Retraction *Retraction `json:"retraction,omitempty"`
 	// Origin is set on an alert that came from a peer, nil on a local one.
 	Origin *Origin `json:"origin,omitempty"`
+	// SharedSeverity is the worst severity under which a local alert may have left
+	// its site; empty where it never might.
+	SharedSeverity Severity `json:"-"`
 }
 
 // Origin says where an alert was raised.
@@ -218,13 +226,18 @@ type Origin struct {
 	AlertID    string    `json:"alert_id"`
 	RaisedAt   time.Time `json:"raised_at"`   // the origin's clock
 	ReceivedAt time.Time `json:"received_at"` // the clock of the site that answers
+	// Status is where the alert stands in triage at its origin; the alert's own
+	// status is where it stands here.
+	Status AlertStatus `json:"status"`
+	// UpdatedAt is when the origin last changed it, on the origin's clock.
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // Alert makes the row of the local queue from what was raised. id is a UUIDv7.
 func (n NewAlert) Alert(id string, at time.Time) Alert {
 	at = at.UTC().Truncate(time.Microsecond)
 	a := Alert{
-		ID: id, Title: strings.TrimSpace(n.Title), Description: n.Description, Severity: n.Severity, TLP: n.TLP.OrDefault(), Status: New,
+		ID: id, Version: 1, Title: strings.TrimSpace(n.Title), Description: n.Description, Severity: n.Severity, TLP: n.TLP.OrDefault(), Status: New,
 		Source: n.Source, AssetType: n.AssetType,
 		AffectedAssets:  orEmpty(n.AffectedAssets),
 		IOCs:            orEmpty(CanonicalIOCs(slices.Clone(n.IOCs.Items))),
@@ -232,24 +245,8 @@ func (n NewAlert) Alert(id string, at time.Time) Alert {
 		RawLog:          string(n.RawLog), ObservedAt: utc(n.ObservedAt), CreatedAt: at, UpdatedAt: at,
 	}
 	a.DedupHash = DedupHash(a.Title, a.Source, a.IOCs)
+	a.release()
 	return a
-}
-
-// AlertPatch is a change that an analyst makes to an alert.
-type AlertPatch struct {
-	Status AlertStatus `json:"status"`
-}
-
-// Validate refuses a status outside the vocabulary.
-func (p AlertPatch) Validate() error {
-	var wrong fault.Fields
-	switch {
-	case p.Status == "":
-		wrong.Add("status", "", "is required: "+AlertStatusForm)
-	case !p.Status.Valid():
-		wrong.Add("status", string(p.Status), AlertStatusForm)
-	}
-	return wrong.Err("the change is not valid")
 }
 
 func first[T any](s []T, n int) []T { return s[:min(n, len(s))] }
@@ -271,7 +268,10 @@ func utc(t *time.Time) *time.Time {
 
 // Size is how many bytes of text the alert has, with what JSON puts around them.
 func (a Alert) Size() int {
-	n := 700 + len(a.Title) + len(a.Description) + len(a.RawLog) + len(a.Source) + len(a.AssetType)
+	n := 1000 + len(a.Title) + len(a.Description) + len(a.RawLog) + len(a.Source) + len(a.AssetType)
+	if a.Retraction != nil {
+		n += len(a.Retraction.Reason)
+	}
 	for _, v := range a.AffectedAssets {
 		n += len(v) + 3
 	}

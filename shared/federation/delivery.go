@@ -12,7 +12,7 @@ const (
 )
 
 // Delivery is how far the alerts of one direction have come. The figures are
-// those of the consumer that the origin keeps for the other site; one that cannot
+// those of the consumers that the origin keeps for the other site; one that cannot
 // be had is nil, never guessed.
 type Delivery struct {
 	Peer      SiteID    `json:"peer"`
@@ -22,15 +22,22 @@ type Delivery struct {
 	Reachable bool `json:"reachable"`
 	// Detail says in words why figures are missing.
 	Detail string `json:"detail,omitempty"`
-	// Shared counts the alerts that the origin's stream holds at this moment and
+	// Shared counts the messages that the origin's stream holds at this moment and
 	// that the consumer's filter, the gate, admits. What the stream has let go of,
 	// by age or size, is no longer in it. Nil for inbound: a peer lets this site
-	// read its consumer, not its stream.
+	// read its consumer, not its stream. A version of an alert is a message, and so is
+	// each time it was sent again: how many alerts there are, Reconciliation says.
 	Shared *int `json:"shared"`
-	// Stored counts what has arrived. Outbound it is Shared less Pending: what the
-	// stream holds and the peer has acknowledged, which it does after its commit. An
-	// alert that the peer refused, and put among its dead letters, is acknowledged
-	// too. Inbound it is every alert of the peer in this site's queue.
+	// Acknowledged is Shared less Pending: what the stream holds and the peer has
+	// acknowledged, after its commit or after it put a bad one among its dead
+	// letters. Nil for inbound.
+	Acknowledged *int `json:"acknowledged"`
+	// Refused counts those of Acknowledged that the peer refused, by its inbound gate or
+	// into its dead letters.
+	// One that it stored later counts until the next comparison. Nil for inbound.
+	Refused *int `json:"refused"`
+	// Stored counts what has arrived. Outbound it is Acknowledged less Refused.
+	// Inbound it is every alert of the peer in this site's queue.
 	Stored *int `json:"stored"`
 	// Pending counts the alerts that are not acknowledged: those not yet sent and
 	// those under way.
@@ -41,8 +48,12 @@ type Delivery struct {
 	OldestPendingAt      *time.Time `json:"oldest_pending_at"`
 	OldestPendingSeconds *float64   `json:"oldest_pending_seconds"`
 	// Redelivered counts the pending alerts that have been sent more than once. It
-	// falls back to 0; it is no total.
+	// falls back to 0; it is no total, for JetStream counts deliveries and not how
+	// many alerts they were of. The total is a metric of the receiver.
 	Redelivered *int `json:"redelivered"`
+	// Reconciliation is what came of it when the two sites last compared; nil where
+	// they have not yet.
+	Reconciliation *Reconciliation `json:"reconciliation"`
 }
 
 // Deliveries is the delivery ledger of one site: two directions for each peer.
@@ -50,6 +61,7 @@ type Deliveries struct {
 	SiteID      SiteID     `json:"site_id"`
 	GeneratedAt time.Time  `json:"generated_at"`
 	Deliveries  []Delivery `json:"deliveries"`
+	Backlog     Backlog    `json:"backlog"`
 }
 
 // DeliveryState is how far one alert has come on its way to one peer.
@@ -57,17 +69,18 @@ type DeliveryState string
 
 // The states of an alert on its way to a peer.
 const (
-	// DeliveryRefused: the gate does not admit its severity, so it does not leave.
-	DeliveryRefused DeliveryState = "refused"
+	// DeliveryKept: the own gate does not admit its severity or its label, so it does not leave.
+	DeliveryKept DeliveryState = "kept"
 	// DeliveryQueued: it is in the outbox or in the stream, and the peer's
 	// acknowledgement floor has not passed it. An acknowledgement above the floor
 	// cannot be seen by itself, so an alert that the peer stored out of turn is
 	// queued until all before it are acknowledged too.
 	DeliveryQueued DeliveryState = "queued"
 	// DeliveryStored: the stream holds it, and the peer has acknowledged it and all
-	// before it, which it does after its commit. One that the peer refused, and put
-	// among its dead letters, is acknowledged too.
+	// before it, which it does after its commit.
 	DeliveryStored DeliveryState = "stored"
+	// DeliveryRefused: the peer refused it, by its inbound gate or into its dead letters.
+	DeliveryRefused DeliveryState = "refused"
 	// DeliveryUnknown: nothing proves the one or the other any more, e.g. because
 	// the stream, whose floor passes what it lets go of, no longer holds the alert.
 	DeliveryUnknown DeliveryState = "unknown"
@@ -75,7 +88,7 @@ const (
 
 // DeliveryStates lists every state.
 func DeliveryStates() []DeliveryState {
-	return []DeliveryState{DeliveryRefused, DeliveryQueued, DeliveryStored, DeliveryUnknown}
+	return []DeliveryState{DeliveryKept, DeliveryQueued, DeliveryStored, DeliveryRefused, DeliveryUnknown}
 }
 
 // AlertDelivery is how far one alert has come on its way to a peer.

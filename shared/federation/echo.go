@@ -12,14 +12,19 @@ type Cause string
 // The causes. A link names the one that explains the others: a transport that
 // is cut also loses echoes and, in time, heartbeats.
 const (
+	PeerLeaving           Cause = "peer_leaving"           // the peer said goodbye: it was stopped on purpose
+	AuthRefused           Cause = "auth_refused"           // the server has just refused the leafnode of a peer that cannot be reached, or lets no echo through; or what comes in the name of a peer that is late is not signed with its key
 	TransportDisconnected Cause = "transport_disconnected" // nothing at the peer can be reached: the leafnode is cut
 	EchoLost              Cause = "echo_lost"              // echoes do not come back in time
 	HeartbeatLate         Cause = "heartbeat_late"         // the newest heartbeat is old
+	DeliveryStalled       Cause = "delivery_stalled"       // alerts wait, the line works, and the peer acknowledges none
 	ClockSkew             Cause = "clock_skew"             // the clocks of the two sites are more than [MaxClockSkew] apart
 )
 
 // Causes lists every cause, the most telling first.
-func Causes() []Cause { return []Cause{TransportDisconnected, EchoLost, HeartbeatLate, ClockSkew} }
+func Causes() []Cause {
+	return []Cause{PeerLeaving, AuthRefused, TransportDisconnected, EchoLost, HeartbeatLate, DeliveryStalled, ClockSkew}
+}
 
 // Valid reports whether c is one of the causes.
 func (c Cause) Valid() bool { return slices.Contains(Causes(), c) }
@@ -31,8 +36,14 @@ const (
 	// and answeredFrom how many must come back before it takes that back. The
 	// second is the larger, so that a link that drops every other echo stays marked.
 	lostFrom, answeredFrom = 2, 3
-	// freshEcho is for how long the last echo says something about the link.
-	freshEcho = 15 * time.Second
+	// FreshEcho is for how long the last echo says something about the link.
+	FreshEcho = 15 * time.Second
+	// overtaken is by how much echoes that overtake each other may be apart. One
+	// that is earlier by more was sent after the own clock was set back.
+	overtaken = 5 * time.Second
+	// freshRefusal is for how long a refusal explains that the peer cannot be
+	// reached. A leafnode that is refused tries again within seconds.
+	freshRefusal = 15 * time.Second
 	// MaxClockSkew is how far apart the clocks of two sites may be.
 	MaxClockSkew = 30 * time.Second
 )
@@ -45,7 +56,12 @@ const (
 	Answered     EchoOutcome = "answered"
 	Lost         EchoOutcome = "lost"         // no answer in time
 	Disconnected EchoOutcome = "disconnected" // nothing at the peer can be reached
+	Refused      EchoOutcome = "refused"      // the same, just after the server has refused the peer's leafnode
+	Forbidden    EchoOutcome = "forbidden"    // the own server lets no echo to the peer through
 )
+
+// Unreachable reports whether nothing at the peer can be reached.
+func (o EchoOutcome) Unreachable() bool { return o == Disconnected || o == Refused }
 
 // Echo is one round trip to a peer.
 type Echo struct {
@@ -69,10 +85,33 @@ type Probe struct {
 	Trips []int64 `json:"trips"`
 	// OffsetMicros is how far the peer's clock was ahead at the last answered echo, give or take half its round trip.
 	OffsetMicros int64 `json:"offset_us"`
+	// RefusedAt is when an echo last found the peer refused.
+	RefusedAt time.Time `json:"refused_at,omitzero"`
+	// StalledAt is since when this site's alerts stand still on their way to the peer; nil: they do not.
+	StalledAt *time.Time `json:"stalled_at,omitempty"`
+	// KeyRefusedAt is when something last came in the peer's name that is not signed with its key.
+	KeyRefusedAt time.Time `json:"key_refused_at,omitzero"`
 }
 
+// Works reports whether the last echoes came back, so that alerts could cross too.
+func (p Probe) Works(now time.Time) bool { return p.State == Answered && p.fresh(now) }
+
+// fresh reports whether the last echo says something about the link. One that lies
+// in the future is from before the own clock was set back.
+func (p Probe) fresh(now time.Time) bool { return near(now, p.At, FreshEcho) }
+
+// near reports whether two moments are at most d apart, whichever is the earlier.
+func near(a, b time.Time, d time.Duration) bool { return a.Sub(b).Abs() <= d }
+
 // Next is the probe after one more echo.
+//
+// One that was sent shortly before the last changes nothing: two who probe at once
+// may come to an end in another order than they began. One that is earlier by more
+// counts, else a clock that was set back would hide a cut until it had caught up.
 func (p Probe) Next(e Echo) Probe {
+	if e.At.Before(p.At) && near(e.At, p.At, overtaken) {
+		return p
+	}
 	trip := int64(-1)
 	if e.Outcome == Answered {
 		trip = e.Trip.Microseconds()
@@ -84,9 +123,14 @@ func (p Probe) Next(e Echo) Probe {
 	}
 	lost, answered := p.inARow()
 	switch {
+	case e.Outcome == Forbidden:
+		p.State = Forbidden
+	case e.Outcome == Refused:
+		p.State, p.RefusedAt = Refused, e.At
+	case e.Outcome == Disconnected && p.State == Refused && e.At.Sub(p.RefusedAt).Abs() < freshRefusal:
 	case e.Outcome == Disconnected:
 		p.State = Disconnected
-	case lost >= lostFrom && p.State != Disconnected:
+	case lost >= lostFrom && !p.State.Unreachable():
 		p.State = Lost
 	case p.State == "" && answered > 0, answered >= answeredFrom:
 		p.State = Answered
@@ -182,20 +226,30 @@ func (l Link) View(local SiteID, at time.Time) LinkView {
 
 // Judge is the status of a link whose newest heartbeat is of the given age and
 // whose echoes are as the probe says, and the cause where it is not healthy.
-// Echoes that are older than 15 s, because nothing probes, say nothing.
+// Echoes that are older than 15 s, because nothing probes, say nothing, and so do
+// those that are as far in the future, because the clock was set back.
 func (t Thresholds) Judge(age time.Duration, p Probe, now time.Time) (LinkStatus, Cause) {
 	status, cause := t.Link(age), HeartbeatLate
 	if status == Healthy {
 		cause = ""
 	}
-	if p.State == "" || now.Sub(p.At) > freshEcho {
+	if cause == HeartbeatLate && !p.KeyRefusedAt.IsZero() && now.Sub(p.KeyRefusedAt) < age {
+		cause = AuthRefused // what came since the newest heartbeat was not taken for the peer's
+	}
+	if p.State == "" || !p.fresh(now) {
 		return status, cause
 	}
 	switch skew := time.Duration(p.OffsetMicros) * time.Microsecond; {
+	case p.State == Refused:
+		return Down, AuthRefused
+	case p.State == Forbidden:
+		return status.Worse(LinkDegraded), AuthRefused
 	case p.State == Disconnected:
 		return Down, TransportDisconnected
 	case p.State == Lost:
 		return status.Worse(LinkDegraded), EchoLost
+	case status == Healthy && p.StalledAt != nil:
+		return LinkDegraded, DeliveryStalled
 	case status == Healthy && (skew > MaxClockSkew || skew < -MaxClockSkew):
 		return LinkDegraded, ClockSkew
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -11,12 +12,12 @@ import (
 
 var echoAges = federation.Thresholds{Degraded: 45 * time.Second, Down: 120 * time.Second}
 
-// probed is a probe after one echo a second: '.' answered in 5 ms, 'x' lost, '/' disconnected.
+// probed is a probe after one echo a second: '.' answered in 5 ms, 'x' lost, '/' disconnected, 'r' refused, 'f' forbidden.
 func probed(echoes string, offset time.Duration) (p federation.Probe, now time.Time) {
 	now = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	for _, c := range echoes {
 		now = now.Add(time.Second)
-		e := federation.Echo{At: now, Outcome: map[rune]federation.EchoOutcome{'.': federation.Answered, 'x': federation.Lost, '/': federation.Disconnected}[c]}
+		e := federation.Echo{At: now, Outcome: map[rune]federation.EchoOutcome{'.': federation.Answered, 'x': federation.Lost, '/': federation.Disconnected, 'r': federation.Refused, 'f': federation.Forbidden}[c]}
 		if c == '.' {
 			e.Trip, e.PeerAt = 5*time.Millisecond, now.Add(offset)
 		}
@@ -45,6 +46,15 @@ func TestALinkIsJudgedByItsEchoesAndItsHeartbeat(t *testing.T) {
 		"a link that flaps stays marked":           {"xx..x..x..", 0, 0, d, federation.EchoLost},
 		"cut":                                      {"../", 0, 0, down, federation.TransportDisconnected},
 		"cut, then silent":                         {"/xxx", 0, 0, down, federation.TransportDisconnected},
+		"refused":                                  {"../r", 0, 0, down, federation.AuthRefused},
+		"refused, then not to be reached":          {"r///", 0, 0, down, federation.AuthRefused},
+		"refused, then silent":                     {"rxxx", 0, 0, down, federation.AuthRefused},
+		"no echo is let through":                   {"..f", 0, 0, d, federation.AuthRefused},
+		"an echo is let through again":             {"ff...", 0, 0, h, ""},
+		"let through, but lost":                    {"ffxx", 0, 0, d, federation.EchoLost},
+		"refused long ago":                         {"r///////////////", 0, 0, down, federation.TransportDisconnected},
+		"refused, then let in":                     {"r...", 0, 0, h, ""},
+		"let in, then cut":                         {"r.../", 0, 0, down, federation.TransportDisconnected},
 		"echoes lost and no heartbeat for long":    {"xx", 3 * time.Minute, 0, down, federation.EchoLost},
 		"echoes come back, heartbeats do not":      {"...", 3 * time.Minute, 0, down, federation.HeartbeatLate},
 		"a clock that is 29 s off":                 {"...", 0, 29 * time.Second, h, ""},
@@ -62,6 +72,79 @@ func TestALinkIsJudgedByItsEchoesAndItsHeartbeat(t *testing.T) {
 				t.Errorf("with old echoes and a new heartbeat the link is %s", status)
 			}
 		})
+	}
+}
+
+func TestAnEchoThatWasSentBeforeTheLastChangesNothing(t *testing.T) {
+	p, now := probed("...", 0)
+	after := p.Next(federation.Echo{At: now.Add(-time.Millisecond), Outcome: federation.Disconnected})
+	if diff := cmp.Diff(p, after); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A clock is set by a step, in either direction, while a link is cut, refused or works.
+func TestAClockThatIsSetHidesNoCut(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, -6 * time.Second, 6 * time.Second, time.Hour} {
+		p, now := probed("...", 0)
+		set := now.Add(step)
+		if stale := step.Abs() > federation.FreshEcho; p.Works(set) == stale {
+			t.Errorf("set by %v the line works: %t", step, !stale)
+		}
+		for i, o := range []federation.EchoOutcome{federation.Disconnected, federation.Refused, federation.Disconnected} {
+			at := set.Add(time.Duration(i) * time.Second)
+			p = p.Next(federation.Echo{At: at, Outcome: o})
+			want := federation.TransportDisconnected
+			if i > 0 {
+				want = federation.AuthRefused
+			}
+			if status, cause := echoAges.Judge(0, p, at); status != federation.Down || cause != want {
+				t.Errorf("set by %v and cut the link is %s (%s), want down (%s)", step, status, cause, want)
+			}
+		}
+		p = p.Next(federation.Echo{At: set.Add(-time.Minute), Outcome: federation.Disconnected})
+		if p.State != federation.Disconnected {
+			t.Errorf("a refusal from before the clock was set back is still told: %s", p.State)
+		}
+	}
+}
+
+func TestEchoesOfAnotherTimeSayNothing(t *testing.T) {
+	p, now := probed("../", 0)
+	for ago, want := range map[time.Duration]federation.LinkStatus{
+		15 * time.Second: federation.Down, 16 * time.Second: federation.Healthy,
+		-15 * time.Second: federation.Down, -16 * time.Second: federation.Healthy,
+	} {
+		if status, _ := echoAges.Judge(0, p, now.Add(ago)); status != want {
+			t.Errorf("%v after the echo the link is %s, want %s", ago, status, want)
+		}
+	}
+}
+
+func TestADeliveryThatStandsStillIsToldWhereNothingElseExplainsIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		echoes string
+		age    time.Duration
+		offset time.Duration
+		status federation.LinkStatus
+		cause  federation.Cause
+	}{
+		"answered":                     {"...", 0, 0, federation.LinkDegraded, federation.DeliveryStalled},
+		"answered, with a clock off":   {"...", 0, time.Hour, federation.LinkDegraded, federation.DeliveryStalled},
+		"echoes lost":                  {"..xx", 0, 0, federation.LinkDegraded, federation.EchoLost},
+		"cut":                          {"../", 0, 0, federation.Down, federation.TransportDisconnected},
+		"a late heartbeat":             {"...", time.Minute, 0, federation.LinkDegraded, federation.HeartbeatLate},
+		"no heartbeat for a long time": {"...", 3 * time.Minute, 0, federation.Down, federation.HeartbeatLate},
+	} {
+		p, now := probed(c.echoes, c.offset)
+		p.StalledAt = &now
+		p = p.Next(federation.Echo{At: now, Outcome: map[bool]federation.EchoOutcome{true: federation.Answered, false: federation.Lost}[p.State == federation.Answered], PeerAt: now.Add(c.offset)})
+		if status, cause := echoAges.Judge(c.age, p, now); status != c.status || cause != c.cause {
+			t.Errorf("%s: the link is %s (%s), want %s (%s)", name, status, cause, c.status, c.cause)
+		}
+		if got, want := p.Works(now), p.State == federation.Answered; got != want || p.Works(now.Add(16*time.Second)) {
+			t.Errorf("%s: the line works: %t", name, got)
+		}
 	}
 }
 

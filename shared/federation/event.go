@@ -9,14 +9,17 @@ type EventKind string
 const (
 	AlertStored    EventKind = "alert-stored"    // an alert, local or from a peer, is in the queue
 	AlertUpdated   EventKind = "alert-updated"   // an analyst changed an alert
-	LinkTransition EventKind = "link-transition" // a link changed its status
+	LinkTransition EventKind = "link-transition" // a link changed its status, or the cause of it
 	SiteTransition EventKind = "site-transition" // a site changed its status
 	SiteSeen       EventKind = "site-seen"       // a peer's gossip arrived for the first time
+
+	BacklogDropped   EventKind = "backlog-dropped"   // the backlog was over its bound, and alerts had to go
+	DeliveryRepaired EventKind = "delivery-repaired" // a delivery that stood still was begun anew
 )
 
 // EventKinds lists every kind of event.
 func EventKinds() []EventKind {
-	return []EventKind{AlertStored, AlertUpdated, LinkTransition, SiteTransition, SiteSeen}
+	return []EventKind{AlertStored, AlertUpdated, LinkTransition, SiteTransition, SiteSeen, BacklogDropped, DeliveryRepaired}
 }
 
 // Event is one thing that happened at a site, as the console and the API's event stream show it.
@@ -29,9 +32,14 @@ type Event struct {
 	Transition *Transition `json:"transition,omitempty"`
 	// SiteID is set for SiteSeen.
 	SiteID SiteID `json:"site_id,omitempty"`
+	// Dropped is set for BacklogDropped.
+	Dropped *BacklogDrop `json:"dropped,omitempty"`
+	// Delivery is set for DeliveryRepaired: the consumer as it was begun anew.
+	Delivery *DeliveryWatch `json:"delivery,omitempty"`
 }
 
-// Transition is the change of one link's or one site's status.
+// Transition is the change of one link's or one site's status. Where From is To,
+// the cause alone is another.
 type Transition struct {
 	ID   string    `json:"id"` // of the link or site
 	From string    `json:"from"`
@@ -39,6 +47,6 @@ type Transition struct {
 	At   time.Time `json:"at"`
 	// HeartbeatAgeSeconds is the age of the newest heartbeat at that moment.
 	HeartbeatAgeSeconds float64 `json:"heartbeat_age_seconds"`
-	// Cause says why a link is not healthy any more.
+	// Cause says why a link is not healthy any more, and that a site is offline because it said goodbye.
 	Cause Cause `json:"cause,omitempty"`
 }

@@ -1,6 +1,8 @@
 package federation
 
 import (
+	"regexp"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -22,6 +24,9 @@ type Gossip struct {
 	IntervalSeconds int       `json:"interval_seconds"`
 	AgentsTotal     int       `json:"agents_total"`
 	AgentsOnline    int       `json:"agents_online"`
+	// Leaving says that this is the site's last gossip before it stops on purpose. A
+	// later one takes it back. Who does not know the field takes it for a heartbeat.
+	Leaving bool `json:"leaving,omitempty"`
 	// Links are the site's links as it sees them, one for each peer that it knows.
 	Links []LinkView `json:"links,omitempty"`
 }
@@ -61,6 +66,25 @@ func (g Gossip) Validate() error {
 	return wrong.Err("the gossip is not valid")
 }
 
+// Contradicts reports whether the gossip does not fit with what the site own has
+// measured of its links: the sender is heard over one that seems cut, or cannot
+// reach a site to which the own link is not down.
+func (g Gossip) Contradicts(own SiteID, links []Link) bool {
+	for _, l := range links {
+		peer := l.Peer(own)
+		if peer == g.SiteID && l.Probe.State.Unreachable() {
+			return true
+		}
+		lost := func(v LinkView) bool { return v.Peer == peer && v.Status == Down }
+		if l.Status != Down && slices.ContainsFunc(g.Links, lost) {
+			return true
+		}
+	}
+	return false
+}
+
+var causePattern = regexp.MustCompile(`^[a-z_]{1,40}$`)
+
 func (l LinkView) check(wrong *fault.Fields, prefix string) {
 	if !l.Peer.Valid() {
 		wrong.Add(prefix+"peer", string(l.Peer), SiteIDForm)
@@ -68,8 +92,9 @@ func (l LinkView) check(wrong *fault.Fields, prefix string) {
 	if l.Status != Healthy && l.Status != LinkDegraded && l.Status != Down {
 		wrong.Add(prefix+"status", string(l.Status), "healthy, degraded or down")
 	}
-	if l.Cause != "" && !l.Cause.Valid() {
-		wrong.Add(prefix+"cause", string(l.Cause), "transport_disconnected, echo_lost, heartbeat_late or clock_skew")
+	// Any word is a cause: a newer peer may know more of them.
+	if l.Cause != "" && !causePattern.MatchString(string(l.Cause)) {
+		wrong.Add(prefix+"cause", string(l.Cause), "1 to 40 of a-z and '_'")
 	}
 	if !validTime(l.At) {
 		wrong.Add(prefix+"at", l.At.String(), timeForm)

@@ -117,3 +117,29 @@ func FuzzGossip(f *testing.F) {
 		}
 	})
 }
+
+func TestAGossipContradictsWhatWasMeasured(t *testing.T) {
+	link := func(peer federation.SiteID, s federation.LinkStatus, state federation.EchoOutcome) federation.Link {
+		l := federation.NewLink("site-a", peer, time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC))
+		l.Status, l.Probe.State = s, state
+		return l
+	}
+	healthy := []federation.Link{link("site-b", federation.Healthy, federation.Answered), link("site-c", federation.Healthy, federation.Answered)}
+	lost := []federation.Link{link("site-b", federation.Healthy, federation.Answered), link("site-c", federation.Down, federation.Disconnected)}
+	for name, c := range map[string]struct {
+		from  federation.SiteID
+		view  federation.LinkView
+		links []federation.Link
+		want  bool
+	}{
+		"all agree": {"site-b", federation.LinkView{Peer: "site-c", Status: federation.Healthy}, healthy, false},
+		"the hub has lost a site that seems well here": {"site-b", federation.LinkView{Peer: "site-c", Status: federation.Down}, healthy, true},
+		"the hub has lost a site that is lost here":    {"site-b", federation.LinkView{Peer: "site-c", Status: federation.Down}, lost, false},
+		"a site that seems cut is heard":               {"site-c", federation.LinkView{Peer: "site-b", Status: federation.Healthy}, lost, true},
+		"the hub has lost a site that nobody knows":    {"site-b", federation.LinkView{Peer: "site-d", Status: federation.Down}, healthy, false},
+	} {
+		if got := (federation.Gossip{SiteID: c.from, Links: []federation.LinkView{c.view}}).Contradicts("site-a", c.links); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -9,7 +9,7 @@ type History struct {
 	// later, or the oldest transition listed where there were too many to list.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// Transitions are the changes of status within the time, the newest first.
+	// Transitions are the changes of status and of its cause within the time, the newest first.
 	Transitions []Transition `json:"transitions"`
 	// Availability is the share of the time that the link was not down, 0 to 1; 1 where no time has passed.
 	Availability    float64 `json:"availability"`

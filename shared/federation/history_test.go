@@ -25,6 +25,7 @@ func TestAHistoryAddsUp(t *testing.T) {
 		"always good":   {h, nil, 100, 100, 0, 0, 1},
 		"always down":   {down, nil, 100, 0, 0, 100, 0},
 		"out and back":  {h, []federation.Transition{to(50, h, d), to(60, d, down), to(80, down, h)}, 100, 70, 10, 20, 0.8},
+		"another cause": {h, []federation.Transition{to(50, h, d), to(60, d, d), to(80, d, h)}, 100, 70, 30, 0, 1},
 		"still down":    {d, []federation.Transition{to(75, d, down)}, 100, 0, 75, 25, 0.75},
 		"at both edges": {down, []federation.Transition{to(0, down, h), to(100, h, down)}, 100, 100, 0, 0, 1},
 	} {

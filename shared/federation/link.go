@@ -1,6 +1,8 @@
 package federation
 
 import (
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,9 @@ const (
 	LinkDegraded LinkStatus = "degraded"
 	Down         LinkStatus = "down"
 )
+
+// LinkStatuses lists every status, the best first.
+func LinkStatuses() []LinkStatus { return []LinkStatus{Healthy, LinkDegraded, Down} }
 
 // Worse is the worse of two states.
 func (s LinkStatus) Worse(t LinkStatus) LinkStatus {
@@ -71,6 +76,38 @@ func (l Link) Peer(local SiteID) SiteID {
 	return l.SiteA
 }
 
+// Reversed is the id that the link would have with its ends the other way round,
+// which is how somebody at the other end may write it.
+func (l Link) Reversed() string { return "link-" + string(l.SiteB) + "-" + string(l.SiteA) }
+
+// FindLink finds a link by its id, with its ends in either order. Ids hold hyphens,
+// so the reversed id of one link may be the id of another, which then goes first.
+func FindLink(links []Link, id string) (Link, bool) {
+	i := slices.IndexFunc(links, func(l Link) bool { return l.ID == id })
+	if i < 0 {
+		i = slices.IndexFunc(links, func(l Link) bool { return l.Reversed() == id })
+	}
+	if i < 0 {
+		return Link{}, false
+	}
+	return links[i], true
+}
+
+// ReversedIDs reports whether one text is the id of a link and the other that of the same with its
+// ends the other way round, as far as can be told without knowing the sites.
+func ReversedIDs(a, b string) bool {
+	a, isLink := strings.CutPrefix(a, "link-")
+	if !isLink {
+		return false
+	}
+	for i, r := range a {
+		if r == '-' && b == "link-"+a[i+1:]+"-"+a[:i] {
+			return true
+		}
+	}
+	return false
+}
+
 // NewLink is the healthy link between two sites over which a heartbeat came at the time given.
 func NewLink(a, b SiteID, at time.Time) Link {
 	if b < a {
@@ -126,6 +163,9 @@ func (l Link) At(now time.Time, t Thresholds) Link {
 	age := max(now.Sub(*l.LastHeartbeatAt), 0)
 	seconds := age.Seconds()
 	l.HeartbeatAgeSeconds = &seconds
+	if l.Cause == PeerLeaving { // until the peer is heard again
+		return l
+	}
 	if status, cause := t.Judge(age, l.Probe, now); status.rank() >= l.Status.rank() {
 		l.Status, l.Cause = status, cause
 	}

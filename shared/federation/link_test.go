@@ -34,6 +34,9 @@ func TestALinkIsTheSameFromBothEnds(t *testing.T) {
 		if want := "link-" + string(min(a, b)) + "-" + string(max(a, b)); there.ID != want || there.ID != federation.LinkID(a, b) {
 			t.Fatalf("the link is %s, want %s", there.ID, want)
 		}
+		if want := "link-" + string(max(a, b)) + "-" + string(min(a, b)); there.Reversed() != want {
+			t.Fatalf("the other way round the link is %s, want %s", there.Reversed(), want)
+		}
 		if there.Peer(a) != b || there.Peer(b) != a {
 			t.Fatalf("the peers at the ends of %s are %s and %s", there.ID, there.Peer(a), there.Peer(b))
 		}
@@ -117,5 +120,28 @@ func TestAnOlderHeartbeatNeverOverwritesANewerOne(t *testing.T) {
 				t.Errorf("got %t", got)
 			}
 		})
+	}
+}
+
+func TestALinkIsFoundByEitherId(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := federation.NewLink(siteID.Draw(t, "a"), siteID.Draw(t, "b"), noon)
+		for _, id := range []string{l.ID, l.Reversed()} {
+			if got, ok := federation.FindLink([]federation.Link{{ID: "link-x"}, l}, id); !ok || got.ID != l.ID {
+				t.Fatalf("by %s is found %q", id, got.ID)
+			}
+		}
+		if !federation.ReversedIDs(l.ID, l.Reversed()) || !federation.ReversedIDs(l.Reversed(), l.ID) {
+			t.Fatalf("%s is not seen as %s reversed", l.Reversed(), l.ID)
+		}
+	})
+	links := []federation.Link{federation.NewLink("a", "b-c", noon), federation.NewLink("b", "c-a", noon)}
+	if l, _ := federation.FindLink(links, "link-b-c-a"); l.ID != "link-b-c-a" {
+		t.Errorf("of two that may be meant the one of that very id goes first, not %s", l.ID)
+	}
+	for _, id := range []string{"", "link-", "link-x-y", "site-b-c-a", "link-c-a"} {
+		if l, ok := federation.FindLink(links, id); ok || federation.ReversedIDs("link-a-b-c", id) {
+			t.Errorf("%q finds %q", id, l.ID)
+		}
 	}
 }

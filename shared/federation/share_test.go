@@ -16,15 +16,15 @@ import (
 
 func ExampleGate() {
 	gate := federation.Gate{MinSeverity: federation.High}
-	fmt.Println(gate.Decide(federation.High, federation.TLPGreen).Reason)
-	fmt.Println(gate.Decide(federation.Low, federation.TLPGreen).Reason)
-	fmt.Println(gate.Decide(federation.Critical, federation.TLPRed).Reason)
+	fmt.Println(gate.Decide(federation.High, federation.TLPGreen, "edr").Reason)
+	fmt.Println(gate.Decide(federation.Low, federation.TLPGreen, "edr").Reason)
+	fmt.Println(gate.Decide(federation.Critical, federation.TLPRed, "edr").Reason)
 	fmt.Println("what leaves:", gate.Severities())
 	gate.Closed = true
 	fmt.Println("with federation off:", gate.Severities())
 	// Output:
 	// severity high is at least high, and tlp green may leave
-	// severity low is below high, the lowest that leaves
+	// severity low is below high, the lowest that passes
 	// tlp red stays at its site; only clear, green or amber may leave
 	// what leaves: [critical high]
 	// with federation off: []
@@ -39,7 +39,7 @@ func TestTheGateAdmitsWhatIsAtLeastAsSevere(t *testing.T) {
 		if got := (federation.Gate{MinSeverity: least, Closed: true}).Severities(); len(got) != 0 {
 			t.Errorf("the closed gate at %s admits %v", least, got)
 		}
-		if (federation.Gate{MinSeverity: least}).Decide("severe", federation.TLPClear).Admitted {
+		if (federation.Gate{MinSeverity: least}).Decide("severe", federation.TLPClear, "").Admitted {
 			t.Errorf("the gate at %s admits an unknown severity", least)
 		}
 	}
@@ -87,8 +87,8 @@ func TestAnAlertCrossesUnchanged(t *testing.T) {
 	want := local
 	want.ID, want.Source = "0192-a", "federation:site-b"
 	want.DedupHash = federation.ReplayHash("site-b", "0192-b")
-	want.CreatedAt, want.UpdatedAt = arrived, arrived
-	want.Origin = &federation.Origin{SiteID: "site-b", SiteName: "Site B", AlertID: "0192-b", RaisedAt: noon, ReceivedAt: arrived}
+	want.CreatedAt, want.UpdatedAt, want.SharedSeverity = arrived, arrived, ""
+	want.Origin = &federation.Origin{SiteID: "site-b", SiteName: "Site B", AlertID: "0192-b", RaisedAt: noon, ReceivedAt: arrived, Status: federation.New, UpdatedAt: noon}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -122,14 +122,22 @@ func TestASharedAlertThatBreaksTheVocabularyIsRefused(t *testing.T) {
 		change func(*federation.SharedAlert)
 		wrong  []string
 	}{
-		"a good one":                               {func(*federation.SharedAlert) {}, nil},
-		"a hostile origin":                         {func(s *federation.SharedAlert) { s.OriginSite = "*" }, []string{"origin_site"}},
-		"an origin name that is too long":          {func(s *federation.SharedAlert) { s.OriginName = strings.Repeat("a", 129) }, []string{"origin_name"}},
-		"no alert id":                              {func(s *federation.SharedAlert) { s.OriginID = "" }, []string{"origin_alert_id"}},
-		"an alert id that is too long":             {func(s *federation.SharedAlert) { s.OriginID = strings.Repeat("a", 65) }, []string{"origin_alert_id"}},
-		"a NUL in the alert id":                    {func(s *federation.SharedAlert) { s.OriginID = "a\x00" }, []string{"origin_alert_id"}},
-		"no time":                                  {func(s *federation.SharedAlert) { s.RaisedAt = time.Time{} }, []string{"raised_at"}},
-		"a time that JSON cannot hold":             {func(s *federation.SharedAlert) { s.RaisedAt = lateInZone }, []string{"raised_at"}},
+		"a good one":                      {func(*federation.SharedAlert) {}, nil},
+		"a hostile origin":                {func(s *federation.SharedAlert) { s.OriginSite = "*" }, []string{"origin_site"}},
+		"an origin name that is too long": {func(s *federation.SharedAlert) { s.OriginName = strings.Repeat("a", 129) }, []string{"origin_name"}},
+		"no alert id":                     {func(s *federation.SharedAlert) { s.OriginID = "" }, []string{"origin_alert_id"}},
+		"an alert id that is too long":    {func(s *federation.SharedAlert) { s.OriginID = strings.Repeat("a", 65) }, []string{"origin_alert_id"}},
+		"a NUL in the alert id":           {func(s *federation.SharedAlert) { s.OriginID = "a\x00" }, []string{"origin_alert_id"}},
+		"no time":                         {func(s *federation.SharedAlert) { s.RaisedAt = time.Time{} }, []string{"raised_at"}},
+		"a time that JSON cannot hold":    {func(s *federation.SharedAlert) { s.RaisedAt = lateInZone }, []string{"raised_at"}},
+		"a version below the first":       {func(s *federation.SharedAlert) { s.AlertVersion = -1 }, []string{"alert_version"}},
+		"an unknown status":               {func(s *federation.SharedAlert) { s.Status = "open" }, []string{"status"}},
+		"a change at no time":             {func(s *federation.SharedAlert) { s.UpdatedAt = new(time.Time) }, []string{"updated_at"}},
+		"a retraction at no time":         {func(s *federation.SharedAlert) { s.Retraction = &federation.Retraction{} }, []string{"retraction.at"}},
+		"a retraction with a long reason": {func(s *federation.SharedAlert) {
+			s.Retraction = &federation.Retraction{At: noon, Reason: strings.Repeat("a", 501)}
+		}, []string{"retraction.reason"}},
+		"a site that knows of no versions":         {func(s *federation.SharedAlert) { s.AlertVersion, s.Status, s.UpdatedAt = 0, "", nil }, nil},
 		"an unknown severity":                      {func(s *federation.SharedAlert) { s.Severity = "severe" }, []string{"severity"}},
 		"a source that is itself a peer's":         {func(s *federation.SharedAlert) { s.Source = "federation:site-c" }, nil},
 		"many things wrong, all of them named":     {func(s *federation.SharedAlert) { *s = federation.SharedAlert{Version: 1} }, []string{"origin_site", "origin_alert_id", "raised_at", "title", "severity", "source"}},

@@ -52,6 +52,15 @@ const (
 	Offline      SiteStatus = "offline"
 )
 
+// SiteStatuses lists every status, the best first.
+func SiteStatuses() []SiteStatus { return []SiteStatus{Online, SiteDegraded, Offline} }
+
+// SiteReason says why a site is offline where more is known than its silence.
+type SiteReason string
+
+// Leaving is the reason of a site that said goodbye.
+const Leaving SiteReason = "leaving"
+
 // Worse is the worse of two states.
 func (s SiteStatus) Worse(t SiteStatus) SiteStatus {
 	for _, status := range []SiteStatus{Offline, SiteDegraded} {
@@ -85,10 +94,12 @@ func (a Agents) Validate() error {
 
 // Site is what this site knows of a site, itself included.
 type Site struct {
-	ID           SiteID     `json:"id"`
-	Name         string     `json:"name"`
-	Tier         Tier       `json:"tier"`
-	Status       SiteStatus `json:"status"`
+	ID     SiteID     `json:"id"`
+	Name   string     `json:"name"`
+	Tier   Tier       `json:"tier"`
+	Status SiteStatus `json:"status"`
+	// Reason is set where the site is offline and said so itself.
+	Reason       SiteReason `json:"reason,omitempty"`
 	Local        bool       `json:"local"` // this is the site that answers
 	AgentsTotal  int        `json:"agents_total"`
 	AgentsOnline int        `json:"agents_online"`

@@ -1,6 +1,9 @@
 package federation
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // TLP is who may see an alert: a label of the Traffic Light Protocol, version 2.0.
 type TLP string
@@ -37,6 +40,26 @@ func (t TLP) Valid() bool { return slices.Contains(TLPs(), t) }
 // Shareable reports whether an alert with the label may leave its site. A word
 // that is no label may not.
 func (t TLP) Shareable() bool { return slices.Contains(ShareableTLPs(), t) }
+
+// ParseTLP reads a label as people write it: in any case, with or without "TLP:"
+// before it. What is no label stays as it is, so that whoever refuses it can show it.
+func ParseTLP(s string) TLP {
+	if t := TLP(strings.TrimPrefix(strings.ToLower(s), "tlp:")); t.Valid() {
+		return t
+	}
+	return TLP(s)
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler: what comes in from outside is
+// read as [ParseTLP] does, so that one spelling alone is kept and compared.
+func (t *TLP) UnmarshalText(text []byte) error {
+	*t = ParseTLP(string(text))
+	return nil
+}
+
+// Stricter reports whether t lets fewer people see an alert than u. Neither may
+// be a word that is no label.
+func (t TLP) Stricter(u TLP) bool { return slices.Index(TLPs(), t) > slices.Index(TLPs(), u) }
 
 // OrDefault is t, or [DefaultTLP] where there is none.
 func (t TLP) OrDefault() TLP {

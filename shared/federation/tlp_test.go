@@ -28,6 +28,27 @@ func TestTheLabelsAreThoseOfTLP2(t *testing.T) {
 	}
 }
 
+func TestALabelIsReadAsPeopleWriteIt(t *testing.T) {
+	for word, want := range map[string]federation.TLP{
+		"AMBER": "amber", "TLP:AMBER": "amber", "tlp:amber+strict": "amber+strict", "Tlp:Red": "red", "clear": "clear",
+		// What is no label is shown as it came.
+		"WHITE": "WHITE", "TLP:": "TLP:", "TLP: RED": "TLP: RED", "tlp:tlp:red": "tlp:tlp:red", "": "",
+	} {
+		var n federation.NewAlert
+		if err := json.Unmarshal([]byte(`{"tlp":"`+word+`"}`), &n); err != nil || n.TLP != want || federation.ParseTLP(word) != want {
+			t.Errorf("%q is read as %q and %q, %v", word, n.TLP, federation.ParseTLP(word), err)
+		}
+	}
+	labels := federation.TLPs()
+	for i, l := range labels {
+		for j, m := range labels {
+			if l.Stricter(m) != (i > j) {
+				t.Errorf("%s is stricter than %s: %t", l, m, l.Stricter(m))
+			}
+		}
+	}
+}
+
 func TestAnAlertWithoutALabelIsAmber(t *testing.T) {
 	if got := goodAlert().Alert("1", noon).TLP; got != federation.TLPAmber {
 		t.Errorf("a local one is %q", got)
@@ -61,9 +82,9 @@ func TestALabelCrossesAndOneThatMayNotIsRefused(t *testing.T) {
 // wire is a shared alert with a label as a peer sends it.
 func wire(t *testing.T, l federation.TLP) []byte {
 	t.Helper()
-	n := goodAlert()
-	n.TLP = l
-	data, err := json.Marshal(federation.Share(n.Alert("0192-b", noon), siteB))
+	shared := federation.Share(goodAlert().Alert("0192-b", noon), siteB)
+	shared.TLP = l
+	data, err := json.Marshal(shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,19 +103,19 @@ func TestTheGateDecidesByRulesInTheirOrder(t *testing.T) {
 		"severe and clear":          {high, "critical", "clear", "admitted", "severity critical is at least high, and tlp clear may leave"},
 		"just severe enough":        {high, "high", "green", "admitted", "severity high is at least high, and tlp green may leave"},
 		"no label is amber":         {high, "high", "", "admitted", "severity high is at least high, and tlp amber may leave"},
-		"not severe enough":         {high, "medium", "clear", "min_severity", "severity medium is below high, the lowest that leaves"},
-		"an unknown severity":       {high, "severe", "clear", "min_severity", "severity severe is below high, the lowest that leaves"},
+		"not severe enough":         {high, "medium", "clear", "min_severity", "severity medium is below high, the lowest that passes"},
+		"an unknown severity":       {high, "severe", "clear", "min_severity", "severity severe is below high, the lowest that passes"},
 		"severe and strict":         {high, "critical", "amber+strict", "tlp", "tlp amber+strict stays at its site; only clear, green or amber may leave"},
 		"red":                       {high, "critical", "red", "tlp", "tlp red stays at its site; only clear, green or amber may leave"},
 		"red and not severe":        {high, "info", "red", "tlp", "tlp red stays at its site; only clear, green or amber may leave"},
 		"an unknown label":          {high, "critical", "white", "tlp", "tlp white stays at its site; only clear, green or amber may leave"},
 		"federation off":            {federation.Gate{MinSeverity: "info", Closed: true}, "critical", "clear", "federation_off", "federation is off at this site, so nothing leaves it"},
 		"federation off, and red":   {federation.Gate{Closed: true}, "critical", "red", "federation_off", "federation is off at this site, so nothing leaves it"},
-		"a gate that was never set": {federation.Gate{}, "critical", "clear", "min_severity", "the gate has no lowest severity, so nothing leaves, not even critical"},
+		"a gate that was never set": {federation.Gate{}, "critical", "clear", "min_severity", "the gate has no lowest severity, so nothing passes, not even critical"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := federation.Decision{Admitted: c.rule == federation.RuleAdmitted, Rule: c.rule, Reason: c.says}
-			if got := c.gate.Decide(c.severity, c.label); got != want {
+			if got := c.gate.Decide(c.severity, c.label, "edr"); got != want {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
 		})
@@ -107,7 +128,7 @@ func TestRedAndAmberStrictAreNeverAdmitted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		gate := federation.Gate{MinSeverity: severity.Draw(t, "least"), Closed: rapid.Bool().Draw(t, "closed")}
 		s, l := severity.Draw(t, "severity"), label.Draw(t, "label")
-		d := gate.Decide(s, l)
+		d := gate.Decide(s, l, "edr")
 		if d.Admitted != (d.Rule == federation.RuleAdmitted) || d.Reason == "" {
 			t.Fatalf("the decision contradicts itself: %+v", d)
 		}

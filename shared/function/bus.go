@@ -6,14 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/identity"
 	"github.com/auroramesh/auroramesh/shared/subject"
+	"github.com/auroramesh/auroramesh/shared/tracing"
 )
 
 // Bus is how a function sends: one NATS connection of a site, with its JetStream.
@@ -21,6 +27,14 @@ type Bus struct {
 	site federation.Identity
 	nc   *nats.Conn
 	js   jetstream.JetStream
+	// scoped is set once the server has said that it takes acknowledgements under the
+	// site's names only.
+	scoped atomic.Bool
+	// own signs what goes to the peers, and peers are their keys; see [Bus.Identify].
+	own   *identity.Identity
+	peers Keyring
+	// tracer makes the spans of what runs on this bus; see [Bus.Follow].
+	tracer trace.Tracer
 }
 
 // Connect opens the connection of one function of a site. The connection never
@@ -72,7 +86,7 @@ func NewBus(nc *nats.Conn, site federation.Identity) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening JetStream of %s: %w", site.ID, err)
 	}
-	return &Bus{site: site, nc: nc, js: js}, nil
+	return &Bus{site: site, nc: nc, js: js, tracer: tracing.Off()}, nil
 }
 
 // Site is who this side of the bus is.
@@ -92,13 +106,24 @@ func (b *Bus) JetStreamOf(site federation.SiteID) (jetstream.JetStream, error) {
 	return jetstream.NewWithDomain(b.nc, subject.Domain(site), jetstream.WithDefaultTimeout(5*time.Second))
 }
 
-// Publish sends v as JSON to whoever listens now. Nobody listening is no error.
-func (b *Bus) Publish(_ context.Context, subj string, v any) error {
+// Publish sends v as JSON to whoever listens now, signed where that is a peer. Nobody
+// listening is no error.
+func (b *Bus) Publish(ctx context.Context, subj string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encoding a message for %s: %w", subj, err)
 	}
-	if err := b.nc.Publish(subj, data); err != nil {
+	msg, err := b.sealed(subj, data)
+	if err != nil {
+		return err
+	}
+	if tracing.Traced(ctx) {
+		if msg.Header == nil {
+			msg.Header = nats.Header{}
+		}
+		tracing.Carry(ctx, msg.Header)
+	}
+	if err := b.nc.PublishMsg(msg); err != nil {
 		return fmt.Errorf("publishing to %s: %w", subj, err)
 	}
 	return nil
@@ -115,6 +140,16 @@ func (b *Bus) Reaches(ctx context.Context, peer federation.SiteID) (bool, error)
 	return err == nil, err
 }
 
+// refused reports whether the server has refused a message for the subject since
+// before was the last error. It tells so on the side, and the asker waits in vain.
+func (b *Bus) refused(before error, subj string) bool {
+	err := b.nc.LastError()
+	if err == before { //nolint:errorlint // the same refusal again is another value
+		return false
+	}
+	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), strconv.Quote(subj))
+}
+
 // Nudge tells the replicas of a function of the own site that there is work. It
 // may be lost; the function also looks by itself.
 func (b *Bus) Nudge(function string) error {
@@ -127,10 +162,12 @@ type Message struct {
 	Subject string
 	ID      string
 	Payload []byte
+	// Trace is that within which the message came to be; empty where in none.
+	Trace string
 }
 
-// Store publishes messages to the local streams that capture their subjects and
-// waits for the server to have them. It reports, for each, its sequence in its
+// Store publishes messages to the local streams that capture their subjects, those
+// that peers read signed, and waits for the server to have them. It reports, for each, its sequence in its
 // stream, 0 where it is not stored; a message that was there already has the
 // sequence that it got then. err is the first failure, Unavailable where JetStream
 // did not answer.
@@ -138,7 +175,13 @@ func (b *Bus) Store(ctx context.Context, msgs []Message) (sequences []uint64, er
 	sequences = make([]uint64, len(msgs))
 	acks := make([]jetstream.PubAckFuture, len(msgs))
 	for i, m := range msgs {
-		acks[i], err = b.js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Data: m.Payload}, jetstream.WithMsgID(m.ID))
+		var msg *nats.Msg
+		if msg, err = b.sealed(m.Subject, m.Payload); err != nil {
+			break
+		}
+		publishing := b.publishing(ctx, m, msg)
+		defer publishing() //nolint:gocritic // one for each message, until all are confirmed
+		acks[i], err = b.js.PublishMsgAsync(msg, jetstream.WithMsgID(m.ID))
 		if err != nil {
 			err = fault.New(fault.Unavailable, "publishing to %s: %v", m.Subject, err)
 			break

@@ -10,6 +10,8 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/identity"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // Source is a durable consumer of a stream, at the own site or at a peer.
@@ -45,6 +47,14 @@ func ConsumeEach[M any](sources func(context.Context) ([]Source, error), rescan 
 	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler}
 }
 
+// Refused is what a [Consume] handler returns where it is done with the whole batch,
+// but will not have some of its messages: their reasons by index. Those end at their
+// source, with the reason and without a dead letter; the others are acknowledged.
+type Refused map[int]string
+
+// Error implements error.
+func (r Refused) Error() string { return fmt.Sprintf("%d messages of the batch are refused", len(r)) }
+
 // Consume is [ConsumeEach] for one source.
 func Consume[M any](source Source, handler func(context.Context, []M) error, opts ...Option) Trigger {
 	return ConsumeEach(func(context.Context) ([]Source, error) { return []Source{source}, nil }, time.Minute, handler, opts...)
@@ -62,6 +72,9 @@ func (t *consumeTrigger[M]) describe(*Running) (name, kind, detail string) {
 }
 
 func (t *consumeTrigger[M]) start(r *Running, m *meter) error {
+	if err := t.verifying(r); err != nil {
+		return err
+	}
 	r.supervise(m, func(ctx context.Context) error {
 		if err := r.ensureDeadLetters(ctx); err != nil {
 			return err
@@ -142,7 +155,10 @@ func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s 
 	if err != nil {
 		return fmt.Errorf("finding the consumer %s: %w", s, err)
 	}
-	return r.pull(ctx, m, c, t.batch, t.linger, func(msgs []jetstream.Msg) { t.deliver(r, m, s, msgs) })
+	return r.pull(ctx, m, s.Site, c, t.batch, t.linger, func(msgs []jetstream.Msg) {
+		m.metrics.lag.note(m, s, msgs[len(msgs)-1])
+		t.deliver(r, m, s, msgs)
+	})
 }
 
 // deliver decodes a batch, calls the handler and settles every message.
@@ -153,10 +169,16 @@ func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, msgs []jetst
 		if deliveries(msg) > 1 {
 			m.metrics.redelivered.WithLabelValues(m.function, m.trigger).Inc()
 		}
-		v, err := decode[M](msg.Data())
-		if err != nil {
+		v, err := t.read(r.base, r, s, message{msg.Subject(), msg.Headers(), msg.Data()})
+		switch {
+		case err == nil:
+		case mendable(err):
+			r.log.Warn("it cannot be said yet whose a message is", "source", s.String(), "error", err)
+			retry(r, []jetstream.Msg{msg})
+			continue
+		default:
 			m.refuse(err)
-			r.bury(m, s, msg, err)
+			r.bury(m, t.options, s, msg, err)
 			continue
 		}
 		batch, kept = append(batch, v), append(kept, msg)
@@ -164,15 +186,16 @@ func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, msgs []jetst
 	if len(batch) == 0 {
 		return
 	}
+	defer stayAlive(r, kept)()
 	base := context.WithValue(r.base, sourceKey{}, s)
-	err := m.call(base, t.timeout, func(ctx context.Context) error { return t.handler(ctx, batch) })
+	refused, err := t.call(base, r, m, kept, batch)
 	if err == nil {
-		for _, msg := range kept {
-			ack(r, msg)
+		for i, msg := range kept {
+			settle(r, msg, refused[i])
 		}
 		return
 	}
-	r.log.Error("a batch could not be handled", "source", s.String(), "messages", len(batch), "error", err, "stack", stack(err))
+	r.log.Error("a batch could not be handled", "source", s.String(), "messages", len(batch), "error", discreet(err), "stack", stack(err))
 	if mendable(err) {
 		retry(r, kept)
 		return
@@ -180,20 +203,58 @@ func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, msgs []jetst
 	for i := range batch {
 		err := err
 		if len(batch) > 1 {
-			err = m.call(base, t.timeout, func(ctx context.Context) error { return t.handler(ctx, batch[i:i+1]) })
+			refused, err = t.call(base, r, m, kept[i:i+1], batch[i:i+1])
 		}
 		switch {
 		case err == nil:
-			ack(r, kept[i])
+			settle(r, kept[i], refused[0])
 		case mendable(err):
 			retry(r, kept[i:])
 			return
 		case fault.Of(err).Code.Permanent() || deliveries(kept[i]) >= uint64(t.attempts):
 			m.refuse(err)
-			r.bury(m, s, kept[i], err)
+			r.bury(m, t.options, s, kept[i], err)
 		default:
 			retry(r, kept[i:i+1])
 		}
+	}
+}
+
+// read gives what a message says, where it is of whom it must be.
+func (t *consumeTrigger[M]) read(ctx context.Context, r *Running, s Source, in message) (v M, err error) {
+	if t.origin {
+		if err := r.bus.proved(ctx, in.header, in.said(s.Site), false); err != nil {
+			return v, err
+		}
+		if to := subject.AlertFor(in.subject); to != "" && to != r.bus.site.ID {
+			return v, &identity.Refusal{Reason: identity.Misdirected, Site: string(s.Site)}
+		}
+	}
+	return decode[M](in.data)
+}
+
+// call calls the handler. To be done with a batch and to refuse some of it is no failure.
+func (t *consumeTrigger[M]) call(base context.Context, r *Running, m *meter, msgs []jetstream.Msg, batch []M) (refused Refused, err error) {
+	base, end := r.spans(base, m, msgs)
+	defer func() { end(err) }()
+	err = m.call(base, t.timeout, func(ctx context.Context) error {
+		err := t.handler(ctx, batch)
+		if errors.As(err, &refused) {
+			return nil
+		}
+		return err
+	})
+	return refused, err
+}
+
+// settle ends a message that was handled: refused where there is a reason.
+func settle(r *Running, msg jetstream.Msg, reason string) {
+	if reason == "" {
+		ack(r, msg)
+		return
+	}
+	if err := msg.TermWithReason(oneLine(reason)); err != nil {
+		r.log.Debug("a delivery could not be ended", "subject", msg.Subject(), "error", err)
 	}
 }
 
@@ -236,15 +297,31 @@ func waiting(msg jetstream.Msg) bool {
 	return err == nil && meta.NumPending > 0
 }
 
-// pull hands over messages of a consumer, up to batch at a time, until ctx ends
-// and what was already fetched is done, or the consumer is lost. The short expiry
-// and heartbeat find a dead link within two seconds, and a pull that was lost with
-// a link is renewed as soon as the link is back.
-func (r *Running) pull(ctx context.Context, m *meter, c jetstream.Consumer, batch int, linger time.Duration, deliver func([]jetstream.Msg)) error {
+// giveBack lets another replica have messages at once.
+func giveBack(r *Running, msgs []jetstream.Msg) {
+	for _, msg := range msgs {
+		if err := msg.Nak(); err != nil {
+			r.log.Debug("a message could not be given back", "subject", msg.Subject(), "error", err)
+		}
+	}
+}
+
+// pull hands over messages of a consumer at origin, up to batch at a time, until ctx ends
+// and the batch in hand is done, or the consumer is lost; what else was fetched is
+// given back. The short expiry and heartbeat find a dead link within two seconds,
+// and a pull that was lost with a link is renewed as soon as the link is back.
+func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, c jetstream.Consumer, batch int, linger time.Duration, deliver func([]jetstream.Msg)) error {
+	acknowledged, err := r.bus.acknowledger(ctx, origin)
+	if err != nil {
+		return err
+	}
 	it, err := c.Messages(jetstream.PullMaxMessages(max(2*batch, 1)), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
 	if err != nil {
 		return fmt.Errorf("pulling: %w", err)
 	}
+	// Only once the server knows that nobody listens here: else they would come straight back.
+	var left []jetstream.Msg
+	defer func() { giveBack(r, left) }()
 	defer it.Stop()
 	defer context.AfterFunc(ctx, it.Drain)()
 	m.setTrouble(nil)
@@ -255,9 +332,9 @@ func (r *Running) pull(ctx context.Context, m *meter, c jetstream.Consumer, batc
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
-			// The iterator goes on and asks again by itself. But a consumer that was
-			// deleted while its site was out of reach never answers: look it up anew.
-			if missed++; missed >= 5 {
+			// The iterator goes on and asks again by itself. But a consumer that is gone,
+			// alone or with all that its server kept, never answers: look it up anew.
+			if missed++; missed >= 5 || gone(ctx, c) {
 				return fmt.Errorf("the consumer is silent: %w", err)
 			}
 			continue
@@ -265,6 +342,11 @@ func (r *Running) pull(ctx context.Context, m *meter, c jetstream.Consumer, batc
 			return fmt.Errorf("pulling: %w", err)
 		}
 		missed = 0
+		msg = acknowledged(msg)
+		if ctx.Err() != nil {
+			left = append(left, msg)
+			continue
+		}
 		msgs := []jetstream.Msg{msg}
 		deadline := time.Now().Add(linger)
 		// Only where the server says that more wait: a lone alert is not held back.
@@ -273,8 +355,16 @@ func (r *Running) pull(ctx context.Context, m *meter, c jetstream.Consumer, batc
 			if err != nil {
 				break // an end or a loss shows again at the next turn
 			}
-			msgs = append(msgs, msg)
+			msgs = append(msgs, acknowledged(msg))
 		}
 		deliver(msgs)
 	}
+}
+
+// gone reports whether the server knows the consumer, or its stream, no more.
+func gone(ctx context.Context, c jetstream.Consumer) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := c.Info(ctx)
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -185,6 +187,66 @@ func TestOnePoisonousMessageDoesNotHoldUpItsNeighbours(t *testing.T) {
 	}
 }
 
+func TestWhatIsRefusedEndsWithoutADeadLetter(t *testing.T) {
+	for name, first := range map[string]error{
+		"in the batch":                     nil,
+		"each by itself, after a failure":  errors.New("out of luck"),
+		"each by itself, after a poisoned": fault.New(fault.Invalid, "the batch cannot be had as one"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := natstest.Start(t, site)
+			b := natstest.Bus(t, s, site, "sender")
+			publish := numbers(t, b)
+			ended, err := b.Conn().SubscribeSync("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.NUMBERS.reader")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range []string{"1", "666", "2"} {
+				publish(`{"n":` + n + `}`)
+			}
+			var got seen
+			_, reg := start(t, s, reader(func(_ context.Context, ns []number) error {
+				if len(ns) > 1 && first != nil {
+					return first
+				}
+				refused := function.Refused{}
+				for i, n := range ns {
+					if n.N == 666 {
+						refused[i] = "no 666\nhere"
+						continue
+					}
+					got.add(n)
+				}
+				if len(refused) == 0 {
+					return nil
+				}
+				return fmt.Errorf("some: %w", refused)
+			}, function.Batch(10, time.Second)))
+			settled(t, b)
+			if ns := got.sorted(); !slices.Equal(ns, []int{1, 2}) {
+				t.Errorf("handled: %v", ns)
+			}
+			if l := letters(t, b); len(l) != 0 {
+				t.Errorf("the dead letters are %q", l)
+			}
+			advisory, err := ended.NextMsg(5 * time.Second)
+			if err != nil {
+				t.Fatalf("nothing was ended: %v", err)
+			}
+			var end struct {
+				Sequence uint64 `json:"stream_seq"`
+				Reason   string `json:"reason"`
+			}
+			if err := json.Unmarshal(advisory.Data, &end); err != nil || end.Sequence != 2 || end.Reason != "no 666 here" {
+				t.Errorf("ended was %+v, %v", end, err)
+			}
+			if n := counter(t, reg, "aurora_function_messages_redelivered_total", "function", "reader"); n != 0 {
+				t.Errorf("%v came again", n)
+			}
+		})
+	}
+}
+
 func TestAnOutageIsNoReasonToGiveAMessageUp(t *testing.T) {
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
@@ -231,12 +293,16 @@ func TestAMessageIsNotAcknowledgedBeforeItsHandlerIsDone(t *testing.T) {
 	settled(t, b)
 }
 
-func TestStopHandlesWhatWasFetched(t *testing.T) {
+// What was fetched and not begun must not wait for the consumer's AckWait, here a minute.
+func TestStopFinishesTheBatchInHandAndGivesTheRestBack(t *testing.T) {
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
 	publish := numbers(t, b)
-	for range 6 {
-		publish(`{"n":1}`)
+	if _, err := b.JetStream().UpdateConsumer(ctx(t), "NUMBERS", jetstream.ConsumerConfig{Durable: "reader", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 6 {
+		publish(fmt.Sprintf(`{"n":%d}`, n))
 	}
 	entered, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -247,21 +313,30 @@ func TestStopHandlesWhatWasFetched(t *testing.T) {
 		return nil
 	}, function.Batch(3, time.Second)))
 	<-entered
-	go close(release)
-	stop(t, r)
-	c, err := b.JetStream().Consumer(ctx(t), "NUMBERS", "reader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What was handled is acknowledged before the connection closes. What the server
-	// was still sending is not lost either: it comes to another replica.
-	handled := len(got.sorted())
-	if i := c.CachedInfo(); handled < 3 || handled+i.NumAckPending+int(i.NumPending) != 6 {
-		t.Errorf("%d handled, %d unacknowledged, %d pending", handled, i.NumAckPending, i.NumPending)
+	natstest.Eventually(t, "the rest is fetched", func() bool {
+		c, err := b.JetStream().Consumer(ctx(t), "NUMBERS", "reader")
+		return err == nil && c.CachedInfo().NumAckPending == 6
+	})
+	stopped := make(chan struct{})
+	go func() { stop(t, r); close(stopped) }()
+	natstest.Eventually(t, "the reader takes no more", func() bool {
+		conns, err := s.Connz(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(conns.Conns, func(c *server.ConnInfo) bool { return c.Name == string(site)+"/reader" && c.NumSubs > 1 })
+	})
+	close(release)
+	<-stopped
+	if ns := got.sorted(); !slices.Equal(ns, []int{0, 1, 2}) {
+		t.Errorf("handled at the stop: %v", ns)
 	}
 	if n := counter(t, reg, "aurora_function_messages_redelivered_total", "function", "reader"); n != 0 {
 		t.Errorf("%v came again", n)
 	}
+
+	start(t, s, reader(func(_ context.Context, ns []number) error { got.add(ns...); return nil }))
+	natstest.Eventually(t, "the next replica has the rest", func() bool { return slices.Equal(got.sorted(), []int{0, 1, 2, 3, 4, 5}) })
 }
 
 func TestConsumeEachFollowsItsSources(t *testing.T) {

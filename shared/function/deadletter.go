@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/identity"
 	"github.com/auroramesh/auroramesh/shared/stream"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -34,7 +36,7 @@ func (r *Running) ensureDeadLetters(ctx context.Context) error {
 
 // bury puts a message, with the reason, among the dead letters and ends its
 // delivery. Until the dead letter is stored the message stays where it was.
-func (r *Running) bury(m *meter, s Source, msg jetstream.Msg, reason error) {
+func (r *Running) bury(m *meter, o options, s Source, msg jetstream.Msg, reason error) {
 	ctx, cancel := context.WithTimeout(r.base, 5*time.Second)
 	defer cancel()
 	letter := &nats.Msg{Subject: subject.DeadLetter(r.bus.site.ID, r.fn.Name), Data: msg.Data(), Header: nats.Header{}}
@@ -43,18 +45,33 @@ func (r *Running) bury(m *meter, s Source, msg jetstream.Msg, reason error) {
 	letter.Header.Set(HeaderTrigger, m.trigger)
 	letter.Header.Set(HeaderSource, s.String())
 	letter.Header.Set(HeaderSubject, msg.Subject())
-	id := s.String()
+	for _, h := range []string{HeaderKey, HeaderSignature} { // a retry asks again whose it is
+		if v := msg.Headers().Get(h); v != "" {
+			letter.Header.Set(h, v)
+		}
+	}
+	id := uuid.NewString() // what no stream has sent has no place there
 	if meta, err := msg.Metadata(); err == nil {
 		letter.Header.Set(HeaderSequence, fmt.Sprint(meta.Sequence.Stream))
 		id = fmt.Sprintf("%s/%d/%d", s, meta.Sequence.Stream, meta.Timestamp.UnixNano())
 	}
 	if _, err := r.bus.js.PublishMsg(ctx, letter, jetstream.WithMsgID(id)); err != nil {
+		if errors.Is(err, jetstream.ErrNoStreamResponse) { // it may have been deleted
+			err = errors.Join(err, r.ensureDeadLetters(ctx))
+		}
 		r.log.Error("a dead letter could not be stored; its message will come again", "source", s.String(), "error", err)
 		retry(r, []jetstream.Msg{msg})
 		return
 	}
+	if unproved := (*identity.Refusal)(nil); o.buried != nil && !errors.As(reason, &unproved) {
+		if err := o.buried(context.WithValue(ctx, sourceKey{}, s), msg.Data(), reason); err != nil {
+			r.log.Error("a dead letter could not be noted; its message will come again", "source", s.String(), "error", err)
+			retry(r, []jetstream.Msg{msg})
+			return
+		}
+	}
 	m.metrics.dead.WithLabelValues(m.function, m.trigger).Inc()
-	r.log.Warn("a message was given up and put among the dead letters", "source", s.String(), "subject", msg.Subject(), "reason", reason)
+	r.log.Warn("a message was given up and put among the dead letters", "source", s.String(), "subject", msg.Subject(), "reason", discreet(reason))
 	if err := msg.TermWithReason(oneLine(reason.Error())); err != nil {
 		r.log.Debug("a delivery could not be ended", "source", s.String(), "error", err)
 	}
@@ -125,11 +142,15 @@ func (t *consumeTrigger[M]) again(ctx context.Context, r *Running, id uint64) er
 	if err != nil {
 		return fault.New(fault.Conflict, "the dead letter %d cannot be handled again: %v", id, err)
 	}
-	v, err := decode[M](letter.Data)
+	v, err := t.read(ctx, r, source, message{letter.Header.Get(HeaderSubject), letter.Header, letter.Data})
 	if err != nil {
 		return err
 	}
-	if err := t.handler(context.WithValue(ctx, sourceKey{}, source), []M{v}); err != nil {
+	err = t.handler(context.WithValue(ctx, sourceKey{}, source), []M{v})
+	if refused := (Refused)(nil); errors.As(err, &refused) {
+		return fault.New(fault.Conflict, "the dead letter %d is refused: %s", id, refused[0])
+	}
+	if err != nil {
 		return err
 	}
 	// What is left of the time of the handler may be too short to tell the stream.

@@ -12,7 +12,9 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/identity"
 	"github.com/auroramesh/auroramesh/shared/subject"
+	"github.com/auroramesh/auroramesh/shared/tracing"
 )
 
 // Endpoint is one question that a function answers, with the types of question
@@ -25,6 +27,9 @@ type Endpoint[Req, Res any] struct {
 	// Subject, where set, is where the endpoint is asked at a site, in place of the
 	// function's own subject: for questions that sites ask each other.
 	Subject func(federation.SiteID) string
+	// Asker, where set, is the peer that asks, by the subject. Then question and answer
+	// are signed, and neither is heard that is not.
+	Asker func(subject string) federation.SiteID
 }
 
 func (e Endpoint[Req, Res]) at(site federation.SiteID) string {
@@ -39,7 +44,8 @@ const DefaultAskTimeout = 5 * time.Second
 
 // Ask puts a question to a function of a site and waits for the answer. The
 // error is a [fault.Error]: the one that the function gave, Unavailable where no
-// replica of it lives, Timeout where none answered before ctx ended.
+// replica of it lives, Timeout where none answered before ctx ended, Forbidden where the server let no
+// question through.
 func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e Endpoint[Req, Res], req Req) (Res, error) {
 	var res Res
 	data, err := json.Marshal(req)
@@ -55,10 +61,20 @@ func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e En
 	if id := RequestID(ctx); id != "" {
 		msg.Header.Set(HeaderRequestID, id)
 	}
+	tracing.Carry(ctx, msg.Header)
+	var question string
+	if e.Asker != nil {
+		if question, err = b.ask(msg); err != nil {
+			return res, err
+		}
+	}
+	before := b.nc.LastError()
 	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return res, fault.New(fault.Unavailable, "no replica of the function %s runs at %s", e.Function, site)
+	case errors.Is(err, context.DeadlineExceeded) && b.refused(before, msg.Subject):
+		return res, fault.New(fault.Forbidden, "the NATS server does not let this site ask %s", msg.Subject)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return res, fault.New(fault.Timeout, "the function %s at %s did not answer in time", e.Function, site)
 	case errors.Is(err, nats.ErrMaxPayload):
@@ -67,6 +83,12 @@ func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e En
 		return res, fault.New(fault.Unavailable, "NATS cannot be reached")
 	case err != nil:
 		return res, fmt.Errorf("asking %s.%s at %s: %w", e.Function, e.Name, site, err)
+	}
+	if e.Asker != nil {
+		said := identity.Statement{Kind: identity.Answer, Site: string(site), Subject: msg.Subject, Regarding: question, Body: answer.Data}
+		if err := b.proved(ctx, answer.Header, said, false); err != nil {
+			return res, fmt.Errorf("the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
+		}
 	}
 	if code := answer.Header.Get(micro.ErrorCodeHeader); code != "" {
 		if f, ok := fault.Parse(answer.Data); ok {

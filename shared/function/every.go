@@ -40,7 +40,7 @@ func (t *everyTrigger) start(r *Running, m *meter) error {
 		if err != nil {
 			return err
 		}
-		return r.pull(ctx, m, c, 1, 0, func(msgs []jetstream.Msg) { t.tick(r, m, msgs[0]) })
+		return r.pull(ctx, m, r.bus.site.ID, c, 1, 0, func(msgs []jetstream.Msg) { t.tick(r, m, msgs[0]) })
 	})
 	return nil
 }
@@ -48,12 +48,10 @@ func (t *everyTrigger) start(r *Running, m *meter) error {
 // tick runs the handler once. A tick whose handler fails is not tried again: the
 // next one comes, and a handler that is called on a schedule looks at the present.
 func (t *everyTrigger) tick(r *Running, m *meter, msg jetstream.Msg) {
-	done := make(chan struct{})
-	var alive sync.WaitGroup
-	defer alive.Wait()
-	defer close(done)
-	alive.Go(func() { stayAlive(r, msg, done) })
-	if err := m.call(r.base, t.timeout, t.handler); err != nil {
+	defer stayAlive(r, []jetstream.Msg{msg})()
+	base, over := t.under(r)
+	defer over()
+	if err := m.call(base, t.timeout, t.handler); err != nil {
 		r.log.Error("a scheduled call failed", "trigger", t.name, "error", err, "stack", stack(err))
 	}
 	if err := msg.Ack(); err != nil {
@@ -65,22 +63,32 @@ func (t *everyTrigger) tick(r *Running, m *meter, msg jetstream.Msg) {
 // has a tick. When it is over, another replica gets the tick.
 const tickWait = 5 * time.Second
 
-// stayAlive tells the server that a tick is being worked on, until done is closed.
-// So a call may take long, and yet a replica that was killed holds the schedule up
-// for no more than tickWait.
-func stayAlive(r *Running, msg jetstream.Msg, done <-chan struct{}) {
-	sign := time.NewTicker(tickWait / 3)
-	defer sign.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-sign.C:
-			if err := msg.InProgress(); err != nil {
-				r.log.Debug("a tick could not be kept", "error", err)
+// alive is how often a message that is being worked on says so.
+const alive = tickWait / 3
+
+// stayAlive tells the server that messages are being worked on, until the function
+// that it gives is called. So a call may take long, and yet what a killed replica or a
+// cut line held is sent again after the few seconds that the consumer waits.
+func stayAlive(r *Running, msgs []jetstream.Msg) (stop func()) {
+	done := make(chan struct{})
+	var signs sync.WaitGroup
+	signs.Go(func() {
+		sign := time.NewTicker(alive)
+		defer sign.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-sign.C:
+			}
+			for _, msg := range msgs {
+				if err := msg.InProgress(); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+					r.log.Debug("a message could not be kept", "subject", msg.Subject(), "error", err)
+				}
 			}
 		}
-	}
+	})
+	return func() { close(done); signs.Wait() }
 }
 
 // provision makes the stream, the schedule and the replicas' shared consumer.

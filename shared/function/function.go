@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
 // Function is one concern of a site: a name, what it does, and what sets it off.
@@ -17,11 +19,14 @@ type Function struct {
 	// Triggers are what sets the function off; see [Reply], [On], [Consume], [Every] and [HTTP].
 	Triggers []Trigger
 	// Streams are the local streams that the function needs. They are created, or
-	// brought up to date, before it starts.
+	// brought up to date, before it starts, and made anew where they are lost while it runs.
 	Streams []jetstream.StreamConfig
 	// Checks are what must hold for the function to work, e.g. that its database
 	// answers. The health endpoint, which every function has, reports them.
 	Checks []Check
+	// Farewell, where set, is called once when a replica stops: after its last
+	// message, with its endpoints gone and its connection still there.
+	Farewell func(context.Context) error
 }
 
 // Check is one thing that must hold for a function to work.
@@ -50,6 +55,12 @@ type options struct {
 	batch    int
 	linger   time.Duration
 	attempts int
+	buried   func(context.Context, []byte, error) error
+	cutShort bool
+	certFile string
+	keyFile  string
+	from     func(subject string) federation.SiteID
+	origin   bool
 }
 
 // Named gives a trigger another name than its default. Names are unique within a function.
@@ -73,9 +84,25 @@ func Batch(n int, linger time.Duration) Option {
 	return func(o *options) { o.batch, o.linger = n, linger }
 }
 
+// CutShort ends the context of an [On] or [Every] handler as soon as the function is to
+// stop, in place of waiting for it: for long work that can be begun anew.
+func CutShort() Option { return func(o *options) { o.cutShort = true } }
+
+// TLS lets an [HTTP] serve TLS with a certificate and its key, which are read anew
+// where they change. Without files it serves as it is.
+func TLS(certFile, keyFile string) Option {
+	return func(o *options) { o.certFile, o.keyFile = certFile, keyFile }
+}
+
 // Attempts is how often a [Consume] tries a message before it becomes a dead
 // letter; the default is 5.
 func Attempts(n int) Option { return func(o *options) { o.attempts = n } }
+
+// Buried tells of each message of a [Consume] that became a dead letter, with its
+// payload and the reason, before its delivery ends. Where it fails the message comes again.
+func Buried(f func(ctx context.Context, payload []byte, reason error) error) Option {
+	return func(o *options) { o.buried = f }
+}
 
 func build(name string, opts []Option) options {
 	o := options{name: name, timeout: 10 * time.Second, parallel: 4, batch: 1, attempts: 5}

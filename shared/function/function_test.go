@@ -194,10 +194,13 @@ func TestEveryFunctionIsAMicroServiceWithItsSite(t *testing.T) {
 			t.Errorf("the service's info has no %s: %s", want, msg.Data)
 		}
 	}
-	h, err := function.Ask(ctx(t), b, site, function.HealthEndpoint("double"), struct{}{})
-	if err != nil || len(h.Triggers) != 3 || h.Triggers[2].Calls == 0 {
-		t.Errorf("the health answer is %+v, %v", h, err)
-	}
+	natstest.Eventually(t, "its health has every trigger, and the first tick", func() bool {
+		h, err := function.Ask(ctx(t), b, site, function.HealthEndpoint("double"), struct{}{})
+		if err != nil || len(h.Triggers) != 3 {
+			t.Fatalf("the health answer is %+v, %v", h, err)
+		}
+		return h.Triggers[2].Calls > 0
+	})
 }
 
 func TestStopLetsWhatIsInFlightFinish(t *testing.T) {
@@ -480,4 +483,36 @@ func TestATickOfAKilledReplicaGoesToAnotherAndALongOneDoesNot(t *testing.T) {
 	case <-time.After(7 * time.Second):
 	}
 	close(release)
+}
+
+func TestAReplyWithAWildcardTellsWhereItWasAsked(t *testing.T) {
+	s := natstest.Start(t, site)
+	at := func(who string) function.Endpoint[struct{}, string] {
+		return function.Endpoint[struct{}, string]{Function: "who", Name: "asks", Doc: "says who asks", Subject: func(federation.SiteID) string { return "who." + who + ".asks" }}
+	}
+	r, _ := start(t, s, function.Function{Name: "who", Triggers: []function.Trigger{
+		function.Reply(at("*"), func(c context.Context, _ struct{}) (string, error) { return function.SubjectOf(c), nil }),
+	}})
+	ready(t, r)
+	got, err := function.Ask(ctx(t), natstest.Bus(t, s, site, "asker"), site, at("site-x"), struct{}{})
+	if err != nil || got != "who.site-x.asks" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestWorkThatIsCutShortDoesNotHoldUpAStop(t *testing.T) {
+	s := natstest.Start(t, site)
+	begun := make(chan error, 2)
+	wait := func(c context.Context) error { begun <- nil; <-c.Done(); return c.Err() }
+	r, _ := start(t, s, function.Function{Name: "long", Triggers: []function.Trigger{
+		function.Every(time.Hour, wait, function.Named("every"), function.Timeout(time.Hour), function.CutShort()),
+		function.On("begin", func(c context.Context, _ struct{}) error { return wait(c) }, function.Named("on"), function.Timeout(time.Hour), function.CutShort()),
+	}})
+	ready(t, r)
+	if err := natstest.Bus(t, s, site, "sender").Publish(ctx(t), "begin", struct{}{}); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	<-begun
+	stop(t, r) // fails where work was still in flight after five seconds
 }

@@ -2,12 +2,15 @@ package function
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/auroramesh/auroramesh/shared/certfile"
 )
 
 // HTTP serves requests of people at an address, e.g. "127.0.0.1:8000". It is the
@@ -28,6 +31,14 @@ func (t *httpTrigger) describe(*Running) (name, kind, detail string) {
 }
 
 func (t *httpTrigger) start(r *Running, m *meter) error {
+	var secure *tls.Config
+	if t.certFile != "" {
+		files, err := certfile.Open(t.certFile, t.keyFile, r.log)
+		if err != nil {
+			return err
+		}
+		secure = files.Config()
+	}
 	l, err := net.Listen("tcp", t.listen)
 	if err != nil {
 		return fmt.Errorf("listening for HTTP: %w", err)
@@ -35,7 +46,8 @@ func (t *httpTrigger) start(r *Running, m *meter) error {
 	r.addr = l.Addr().String()
 	m.detail = r.addr
 	srv := &http.Server{
-		Handler:           t.handler,
+		Handler:           r.served(t.handler),
+		TLSConfig:         secure,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -46,7 +58,11 @@ func (t *httpTrigger) start(r *Running, m *meter) error {
 		},
 	}
 	r.loops.Go(func() {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		serve := srv.Serve
+		if secure != nil {
+			serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+		}
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			m.setTrouble(fmt.Errorf("serving HTTP: %w", err))
 			r.log.Error("HTTP stopped", "listen", t.listen, "error", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/identity"
 )
 
 // Metrics are the figures of every function that runs in a process for one site.
@@ -22,6 +23,7 @@ type Metrics struct {
 	redelivered *prometheus.CounterVec
 	dead        *prometheus.CounterVec
 	restarts    *prometheus.CounterVec
+	lag         *lag
 }
 
 // NewMetrics registers the figures. Two sites in one process have a registry each.
@@ -35,7 +37,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "aurora_function_in_flight",
 			Help: "Calls of a function's handler that are running now."}, []string{"function", "trigger"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_messages_refused_total",
-			Help: "Messages that were refused before or by the handler, by reason (the code of the error)."}, []string{"function", "trigger", "reason"}),
+			Help: "Messages that were refused before or by the handler, by reason: the code of the error, or why what came in a site's name is not proved to be of it (unsigned, bad_signature, wrong_key)."}, []string{"function", "trigger", "reason"}),
 		redelivered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_messages_redelivered_total",
 			Help: "Messages that came again because an earlier delivery was not acknowledged."}, []string{"function", "trigger"}),
 		dead: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_dead_letters_total",
@@ -43,7 +45,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_trigger_restarts_total",
 			Help: "Times that a trigger lost its stream, consumer or subscription and set it up again."}, []string{"function", "trigger"}),
 	}
-	reg.MustRegister(m.calls, m.seconds, m.inFlight, m.refused, m.redelivered, m.dead, m.restarts)
+	m.lag = &lag{seen: map[lagOf]pending{}}
+	reg.MustRegister(m.calls, m.seconds, m.inFlight, m.refused, m.redelivered, m.dead, m.restarts, m.lag.figures())
 	return m
 }
 
@@ -101,7 +104,11 @@ func (m *meter) leave(err error) {
 
 // refuse counts a message that never reached, or was turned away by, the handler.
 func (m *meter) refuse(err error) {
-	m.metrics.refused.WithLabelValues(m.function, m.trigger, string(fault.Of(err).Code)).Inc()
+	reason := string(fault.Of(err).Code)
+	if unproved := (*identity.Refusal)(nil); errors.As(err, &unproved) {
+		reason = string(unproved.Reason)
+	}
+	m.metrics.refused.WithLabelValues(m.function, m.trigger, reason).Inc()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.errors++

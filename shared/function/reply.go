@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/subject"
@@ -57,14 +59,32 @@ func (t *replyTrigger[Req, Res]) start(r *Running, m *meter) error {
 
 func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) {
 	id := req.Headers().Get(HeaderRequestID)
+	asked := message{req.Subject(), nats.Header(req.Headers()), req.Data()}
+	signed := r.answering(asked, t.endpoint.Asker != nil)
+	refuse := func(err error) {
+		m.refuse(err)
+		r.answerError(req, id, t.name, err, signed)
+	}
+	if t.endpoint.Asker != nil {
+		if err := r.bus.proved(r.base, asked.header, asked.asked(t.endpoint.Asker(asked.subject)), false); err != nil {
+			level := slog.LevelWarn
+			if fault.Is(err, fault.Unavailable) { // the peer is too new to be known, or nobody can tell: it asks again
+				level = slog.LevelInfo
+			}
+			r.log.Log(r.base, level, "a question of a peer was refused", "endpoint", t.name, "subject", asked.subject, "error", err)
+			refuse(err)
+			return
+		}
+	}
 	q, err := decode[Req](req.Data())
 	if err != nil {
-		m.refuse(err)
-		r.answerError(req, id, t.name, err)
+		refuse(err)
 		return
 	}
 	var answer []byte
-	err = m.call(WithRequestID(r.base, id), t.timeout, func(ctx context.Context) error {
+	base, end := r.span(within(context.WithValue(WithRequestID(r.base, id), subjectKey{}, req.Subject()), asked.header), m, trace.SpanKindServer)
+	defer func() { end(err) }()
+	err = m.call(base, t.timeout, func(ctx context.Context) error {
 		res, err := t.handler(ctx, q)
 		if err != nil {
 			return err
@@ -75,25 +95,25 @@ func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) 
 	if err == nil {
 		if int64(len(answer)) > r.bus.nc.MaxPayload() {
 			err = fault.New(fault.TooLarge, "the answer of %d bytes is over the %d bytes that a message may have: ask for less at a time", len(answer), r.bus.nc.MaxPayload())
-		} else if err = req.Respond(answer); err != nil {
+		} else if err = req.Respond(answer, signed(answer)...); err != nil {
 			r.log.Warn("an answer could not be sent", "endpoint", t.name, "request_id", id, "error", err)
 			return
 		}
 	}
 	if err != nil {
-		r.answerError(req, id, t.name, err)
+		r.answerError(req, id, t.name, err, signed)
 	}
 }
 
 // answerError sends err as the micro error that its fault says. What is internal is told to the log only.
-func (r *Running) answerError(req micro.Request, id, endpoint string, err error) {
+func (r *Running) answerError(req micro.Request, id, endpoint string, err error, signed func([]byte) []micro.RespondOpt) {
 	f := fault.Of(err)
 	if f.Code == fault.Internal || f.Code == fault.Timeout {
 		r.log.Error("a request failed", "endpoint", endpoint, "request_id", id, "error", err, "stack", stack(err))
 	} else {
 		r.log.Debug("a request was refused", "endpoint", endpoint, "request_id", id, "code", f.Code, "error", err)
 	}
-	if err := req.Error(string(f.Code), f.Message, f.JSON()); err != nil {
+	if err := req.Error(string(f.Code), f.Message, f.JSON(), signed(f.JSON())...); err != nil {
 		r.log.Warn("an error answer could not be sent", "endpoint", endpoint, "request_id", id, "error", err)
 	}
 }
@@ -134,6 +154,9 @@ func (t *onTrigger[M]) describe(r *Running) (name, kind, detail string) {
 }
 
 func (t *onTrigger[M]) start(r *Running, m *meter) error {
+	if err := t.verifying(r); err != nil {
+		return err
+	}
 	if t.coalesce {
 		return t.startCoalesced(r, m)
 	}
@@ -142,7 +165,7 @@ func (t *onTrigger[M]) start(r *Running, m *meter) error {
 		return err
 	}
 	err = svc.AddEndpoint(t.name, micro.HandlerFunc(func(req micro.Request) {
-		t.handle(r, m, req.Subject(), req.Headers().Get(HeaderRequestID), req.Data())
+		t.handle(r, m, message{req.Subject(), nats.Header(req.Headers()), req.Data()})
 	}), micro.WithEndpointSubject(t.subject), micro.WithEndpointMetadata(map[string]string{"trigger": "on"}))
 	if err != nil {
 		return fmt.Errorf("subscribing to %s: %w", t.subject, err)
@@ -152,7 +175,8 @@ func (t *onTrigger[M]) start(r *Running, m *meter) error {
 
 type subjectKey struct{}
 
-// SubjectOf is the subject of the message that an [On] handler was given.
+// SubjectOf is the subject of the message that an [On] or [Reply] handler was given:
+// where the trigger has a wildcard, it says more than the trigger.
 func SubjectOf(ctx context.Context) string {
 	s, _ := ctx.Value(subjectKey{}).(string)
 	return s
@@ -166,15 +190,19 @@ type dropped string
 
 func (d dropped) Error() string { return "dropped: " + string(d) }
 
-func (t *onTrigger[M]) handle(r *Running, m *meter, subj, id string, data []byte) {
-	msg, err := decode[M](data)
+func (t *onTrigger[M]) handle(r *Running, m *meter, in message) {
+	msg, err := t.read(r, in)
 	if err != nil {
 		m.refuse(err)
-		r.log.Warn("a message was refused", "trigger", t.name, "subject", t.subject, "error", err)
+		r.log.Warn("a message was refused", "trigger", t.name, "subject", in.subject, "error", discreet(err))
 		return
 	}
 	var drop dropped
-	base := context.WithValue(WithRequestID(r.base, id), subjectKey{}, subj)
+	base, over := t.under(r)
+	defer over()
+	base = context.WithValue(WithRequestID(base, in.header.Get(HeaderRequestID)), subjectKey{}, in.subject)
+	base, end := r.span(within(base, in.header), m, trace.SpanKindConsumer)
+	defer func() { end(err) }()
 	err = m.call(base, t.timeout, func(ctx context.Context) error {
 		err := t.handler(ctx, msg)
 		if errors.As(err, &drop) {
@@ -188,10 +216,20 @@ func (t *onTrigger[M]) handle(r *Running, m *meter, subj, id string, data []byte
 	case err == nil:
 	case fault.Of(err).Code.Permanent():
 		m.refuse(err)
-		r.log.Warn("a message was refused", "trigger", t.name, "subject", t.subject, "error", err)
+		r.log.WarnContext(base, "a message was refused", "trigger", t.name, "subject", t.subject, "error", discreet(err))
 	default:
-		r.log.Error("a message could not be handled", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
+		r.log.ErrorContext(base, "a message could not be handled", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
 	}
+}
+
+// read gives what a message says, where it is of whom it must be.
+func (t *onTrigger[M]) read(r *Running, in message) (msg M, err error) {
+	if t.from != nil {
+		if err := r.bus.proved(r.base, in.header, in.said(t.from(in.subject)), true); err != nil {
+			return msg, err
+		}
+	}
+	return decode[M](in.data)
 }
 
 // startCoalesced makes one call of all the messages that wait. It is a plain queue
@@ -222,7 +260,7 @@ func (t *onTrigger[M]) startCoalesced(r *Running, m *meter) error {
 					break
 				}
 			}
-			t.handle(r, m, msg.Subject, msg.Header.Get(HeaderRequestID), msg.Data)
+			t.handle(r, m, message{msg.Subject, msg.Header, msg.Data})
 		}
 		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 			r.log.Warn("leaving a subject failed", "subject", t.subject, "error", err)

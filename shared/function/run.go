@@ -1,6 +1,7 @@
 package function
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,8 +79,7 @@ func (r *Running) start() error {
 				}
 			}
 			r.meters[0].setTrouble(nil)
-			<-ctx.Done()
-			return nil
+			return r.watchStreams(ctx)
 		})
 	}
 	for i, t := range triggers {
@@ -122,10 +122,14 @@ func (r *Running) NotReady(ctx context.Context) error {
 // queue is the queue group of the function's replicas.
 func (r *Running) queue() string { return string(r.bus.site.ID) + "_" + r.fn.Name }
 
+// Where names the server that a connection is with, or its cluster: two functions of
+// one site have the same.
+func Where(nc *nats.Conn) string { return cmp.Or(nc.ConnectedClusterName(), nc.ConnectedServerName()) }
+
 // service is instance i of the function's micro service, which it registers where it is not yet there.
 func (r *Running) service(i int) (micro.Service, error) {
 	for len(r.services) <= i {
-		meta := map[string]string{"site": string(r.bus.site.ID), "tier": string(r.bus.site.Tier), "version": r.bus.site.Version}
+		meta := map[string]string{"site": string(r.bus.site.ID), "tier": string(r.bus.site.Tier), "version": r.bus.site.Version, "server": Where(r.bus.nc)}
 		for _, m := range r.meters {
 			if m.kind != "reply" {
 				meta["trigger."+m.trigger] = m.kind + " " + m.detail
@@ -166,6 +170,28 @@ func (r *Running) provision(ctx context.Context, want jetstream.StreamConfig) er
 	return nil
 }
 
+// streamCheck is how often a function looks whether its streams are there.
+const streamCheck = 2 * time.Second
+
+// watchStreams ends with an error once a stream of the function is gone, as it is
+// after the store of the server was lost under a running site. A stream that is
+// merely of another configuration is left alone: two replicas of different
+// versions would otherwise change it back and forth.
+func (r *Running) watchStreams(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(streamCheck):
+		}
+		for _, s := range r.fn.Streams {
+			if _, err := r.bus.js.Stream(ctx, s.Name); errors.Is(err, jetstream.ErrStreamNotFound) {
+				return fmt.Errorf("the stream %s is gone: %w", s.Name, err)
+			}
+		}
+	}
+}
+
 // untilDraining is a context that ends when the function drains.
 func (r *Running) untilDraining() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.base)
@@ -177,6 +203,14 @@ func (r *Running) untilDraining() (context.Context, context.CancelFunc) {
 		}
 	}()
 	return ctx, cancel
+}
+
+// under is the context of one call of a handler, until done is called.
+func (o options) under(r *Running) (ctx context.Context, done context.CancelFunc) {
+	if o.cutShort {
+		return r.untilDraining()
+	}
+	return r.base, func() {}
 }
 
 // pause waits, and reports false where the function drains meanwhile.
@@ -254,6 +288,11 @@ func (r *Running) stop(ctx context.Context) error {
 	}
 	if !r.awaitHandlers(ctx) {
 		failed = append(failed, fault.New(fault.Timeout, "the function %s was cut with work in flight", r.fn.Name))
+	}
+	if r.fn.Farewell != nil && ctx.Err() == nil {
+		if err := r.fn.Farewell(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("the farewell of the function %s: %w", r.fn.Name, err))
+		}
 	}
 	// What handlers sent may still be in the buffer of the connection.
 	if r.bus.nc.IsConnected() {

@@ -1,13 +1,14 @@
 // Package linkproxy is a TCP proxy that stands in for the line between two sites,
 // so that the line can fail on purpose: it can be cut (connections are closed and
-// new ones refused), black-holed (nothing arrives, nobody is told) or delayed. The
-// drill and the tests put it between a leaf and its hub.
+// new ones refused), black-holed (nothing arrives, nobody is told), delayed, or made
+// to stall now and then. The drill and the tests put it between a leaf and its hub.
 package linkproxy
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Proxy struct {
 	change *sync.Cond // of mode, or a connection's end
 	mode   Mode
 	delay  time.Duration // one way
+	share  float64       // of the reads that stall
+	stall  time.Duration // on top of the delay
 	conns  map[net.Conn]struct{}
 	ctx    context.Context // ends when the proxy is closed
 	end    context.CancelFunc
@@ -72,6 +75,24 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
+}
+
+// Stall holds a share of what is read, 0 to 1, back for d more. The bytes behind it
+// wait with it, as behind a packet that was lost and is sent again.
+func (p *Proxy) Stall(share float64, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.share, p.stall = share, d
+}
+
+// held is how long what is read now is held back.
+func (p *Proxy) held() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rand.Float64() < p.share {
+		return p.delay + p.stall
+	}
+	return p.delay
 }
 
 // Close ends the proxy and every connection through it, at once. It may be called more than once.
@@ -179,9 +200,7 @@ func (p *Proxy) copy(from, to net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
-		p.mu.Lock()
-		due := time.Now().Add(p.delay)
-		p.mu.Unlock()
+		due := time.Now().Add(p.held())
 		if n > 0 {
 			pieces <- piece{append([]byte(nil), buf[:n]...), due}
 		}

@@ -245,6 +245,42 @@ func TestADelayIsAddedToEachDirection(t *testing.T) {
 	expect(t, server, "soon")
 }
 
+func TestAStallHoldsBackWhatIsReadAndAllBehindIt(t *testing.T) {
+	const stall = 5 * quiet
+	l := newLine(t)
+	client, server := l.pair()
+	l.proxy.Stall(1, stall)
+	begun := time.Now()
+	send(t, client, "held")
+	expectQuiet(t, server)
+	l.proxy.Stall(0, stall) // what is read from now on is not held back itself
+	send(t, client, " behind")
+	expect(t, server, "held behind")
+	if took := time.Since(begun); took < stall {
+		t.Errorf("it took %v, want at least %v", took, stall)
+	}
+}
+
+// A share of the reads stalls and the rest does not: of a hundred round trips some take long.
+func TestAShareOfTheReadsStalls(t *testing.T) {
+	const stall, turns = 30 * time.Millisecond, 100
+	l := newLine(t)
+	client, server := l.pair()
+	l.proxy.Stall(0.2, stall)
+	stalled := 0
+	for range turns {
+		begun := time.Now()
+		send(t, client, "ping")
+		expect(t, server, "ping")
+		if time.Since(begun) >= stall {
+			stalled++
+		}
+	}
+	if stalled == 0 || stalled > turns/2 {
+		t.Errorf("%d of %d stalled, want about a fifth", stalled, turns)
+	}
+}
+
 func TestADelayTakesNothingFromTheThroughput(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // 4 MiB: 64 reads of the proxy or more

@@ -4,14 +4,19 @@ package natstest
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
+	"net"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/identity"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
@@ -29,7 +34,14 @@ func Start(t testing.TB, site federation.SiteID) *server.Server {
 // StartOptions runs a server with JetStream on loopback until the test ends.
 func StartOptions(t testing.TB, o *server.Options) *server.Server {
 	t.Helper()
-	o.Host, o.JetStream, o.NoSigs, o.NoLog = "127.0.0.1", true, true, true
+	o.JetStream = true
+	return StartPlain(t, o)
+}
+
+// StartPlain is [StartOptions] for a server that need not have JetStream.
+func StartPlain(t testing.TB, o *server.Options) *server.Server {
+	t.Helper()
+	o.Host, o.NoSigs, o.NoLog = "127.0.0.1", true, true
 	if o.Port == 0 {
 		o.Port = server.RANDOM_PORT
 	}
@@ -38,11 +50,28 @@ func StartOptions(t testing.TB, o *server.Options) *server.Server {
 		t.Fatalf("making a NATS server: %v", err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start within 10s")
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the NATS server did not start within 30s")
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	return s
+}
+
+// Lose stops a server, removes all that its JetStream kept, and runs an empty one of
+// the same site at the same address until the test ends.
+func Lose(t testing.TB, s *server.Server, site federation.SiteID) *server.Server {
+	t.Helper()
+	addr, ok := s.Addr().(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("the NATS server listens at %v", s.Addr())
+	}
+	dir := s.StoreDir()
+	s.Shutdown()
+	s.WaitForShutdown()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	return StartOptions(t, &server.Options{ServerName: string(site), JetStreamDomain: subject.Domain(site), StoreDir: t.TempDir(), Port: addr.Port})
 }
 
 // Bus is a connection of a function of site to a server, closed when the test ends.
@@ -55,13 +84,64 @@ func Bus(t testing.TB, s *server.Server, site federation.SiteID, name string) *f
 		t.Fatalf("connecting: %v", err)
 	}
 	t.Cleanup(b.Conn().Close)
+	b.Identify(Key(t, site), Keys{})
 	return b
 }
 
-// Eventually waits until ok holds, and fails the test where it does not within ten seconds.
+// Run runs a function on its bus until the test ends, and returns once it is ready.
+func Run(t testing.TB, b *function.Bus, f function.Function) {
+	t.Helper()
+	r, err := function.Start(f, b, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	Eventually(t, f.Name+" is ready", func() bool { return r.NotReady(t.Context()) == nil })
+}
+
+// Key is the key with which a site of a test signs: always the same for its name.
+func Key(t testing.TB, site federation.SiteID) *identity.Identity {
+	t.Helper()
+	i, err := key(string(site))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func key(site string) (*identity.Identity, error) {
+	return identity.FromSeed(sha256.Sum256([]byte(site)))
+}
+
+// Keys knows the [Key] of every site of a test.
+type Keys struct{}
+
+// Verify implements [function.Keyring].
+func (Keys) Verify(_ context.Context, public string, signature []byte, s identity.Statement, _ bool) error {
+	i, err := key(s.Site)
+	switch {
+	case err != nil:
+		return err
+	case public == "" || len(signature) == 0:
+		return &identity.Refusal{Reason: identity.Unsigned, Site: s.Site}
+	case identity.Verify(public, s, signature) != nil:
+		return &identity.Refusal{Reason: identity.BadSignature, Site: s.Site}
+	case i.Key() != public:
+		return &identity.Refusal{Reason: identity.WrongKey, Site: s.Site, Key: public}
+	}
+	return nil
+}
+
+// Eventually waits until ok holds, and fails the test where it does not within half a minute.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	Within(t, 10*time.Second, what, ok)
+	Within(t, 30*time.Second, what, ok)
 }
 
 // Within is [Eventually] with a time of the caller's.

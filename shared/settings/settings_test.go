@@ -82,7 +82,7 @@ func TestABadValueIsRefusedWithTheVariableTheValueAndWhatIsAllowed(t *testing.T)
 		})
 	}
 	for _, v := range settings.Variables() {
-		if !seen[v.Name] && v.Name != "NATS_CREDS" { // any path is a path
+		if path := []string{"NATS_CREDS", "NATS_NKEY", "NATS_CA", "FEDERATION_IDENTITY_DIR"}; !seen[v.Name] && !slices.Contains(path, v.Name) { // any path is a path
 			t.Errorf("no file has a bad value of %s", v.Name)
 		}
 	}
@@ -94,9 +94,13 @@ func TestTheDefaultsAreThoseOfTheContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := settings.Settings{
-		Enabled: true, SiteID: "site-a", SiteName: "site-a", SiteTier: "secondary",
-		HeartbeatSeconds: 15, DegradedSeconds: 45, DownSeconds: 120, MinSeverity: "high",
+		Enabled: true, SiteID: "site-a", SiteName: "site-a", SiteTier: "secondary", IdentityDir: "data/identity",
+		HeartbeatSeconds: 15, DegradedSeconds: 45, DownSeconds: 120, MinSeverity: "high", ReconcileSeconds: 30, BackfillHours: 168,
+		BacklogMessages: 1_000_000, BacklogMegabytes: 2048, BacklogHours: 168, StalledSeconds: 30,
+		DatabaseMaxOpen: 10, DatabaseMaxIdle: 5, DatabaseLifetimeSeconds: 1800, DatabaseIdleSeconds: 300, DatabaseStatementSeconds: 30, DatabaseLockSeconds: 10,
+		RetentionHistoryDays: 90, RetentionRefusedDays: 90,
 		NATSURL: "nats://127.0.0.1:4222", DatabaseURL: "sqlite:data/auroramesh.db", HTTPListen: "127.0.0.1:8000",
+		HTTPAuth: "none", HTTPRate: 200, SessionHours: 12,
 		LogLevel: "info", LogFormat: "text",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -118,13 +122,23 @@ func TestGoodValuesAreTaken(t *testing.T) {
 		"federation off":                       {"FEDERATION_ENABLED": "false"},
 		"the shortest ages":                    {"FEDERATION_HEARTBEAT_INTERVAL_SECONDS": "1", "FEDERATION_DEGRADED_AFTER_SECONDS": "2", "FEDERATION_DOWN_AFTER_SECONDS": "3"},
 		"the longest ages":                     {"FEDERATION_HEARTBEAT_INTERVAL_SECONDS": "3600", "FEDERATION_DEGRADED_AFTER_SECONDS": "86400", "FEDERATION_DOWN_AFTER_SECONDS": "604800"},
+		"the shortest comparison":              {"FEDERATION_RECONCILE_INTERVAL_SECONDS": "5", "FEDERATION_BACKFILL_HOURS": "1"},
+		"the longest comparison":               {"FEDERATION_RECONCILE_INTERVAL_SECONDS": "3600", "FEDERATION_BACKFILL_HOURS": "8760"},
 		"the longest name":                     {"FEDERATION_SITE_NAME": strings.Repeat("ü", 128)},
+		"the smallest backlog":                 {"FEDERATION_BACKLOG_MAX_MESSAGES": "100", "FEDERATION_BACKLOG_MAX_MEGABYTES": "16", "FEDERATION_BACKLOG_MAX_AGE_HOURS": "1", "FEDERATION_DELIVERY_STALLED_AFTER_SECONDS": "5"},
+		"the largest backlog":                  {"FEDERATION_BACKLOG_MAX_MESSAGES": "100000000", "FEDERATION_BACKLOG_MAX_MEGABYTES": "1048576", "FEDERATION_BACKLOG_MAX_AGE_HOURS": "8760", "FEDERATION_DELIVERY_STALLED_AFTER_SECONDS": "3600"},
 		"a list of NATS servers":               {"NATS_URL": "nats://a:4222, tls://b:4222,ws://c,wss://d"},
 		"a NATS server without a scheme":       {"NATS_URL": "127.0.0.1:4222"},
 		"a NATS server with a password":        {"NATS_URL": "nats://aurora:s3cret@nats:4222"},
 		"PostgreSQL":                           {"DATABASE_URL": "postgres://aurora:s3cret@db/aurora?sslmode=disable"},
 		"PostgreSQL by its long name":          {"DATABASE_URL": "postgresql:///aurora?host=/run/postgresql"},
-		"an address of every interface":        {"HTTP_LISTEN": ":8000", "METRICS_LISTEN": "[::]:9100"},
+		"nothing is let go of":                 {"RETENTION_CLOSED_ALERTS_DAYS": "0", "RETENTION_HISTORY_DAYS": "0", "RETENTION_REFUSED_ALERTS_DAYS": "0"},
+		"the shortest retention":               {"RETENTION_CLOSED_ALERTS_DAYS": "8", "RETENTION_HISTORY_DAYS": "90", "RETENTION_REFUSED_ALERTS_DAYS": "1"},
+		"a small pool":                         {"DATABASE_MAX_OPEN_CONNS": "2", "DATABASE_MAX_IDLE_CONNS": "0", "DATABASE_CONN_MAX_LIFETIME_SECONDS": "1", "DATABASE_CONN_MAX_IDLE_SECONDS": "1", "DATABASE_STATEMENT_TIMEOUT_SECONDS": "1", "DATABASE_LOCK_TIMEOUT_SECONDS": "1"},
+		"an address of every interface":        {"HTTP_LISTEN": ":8000", "HTTP_AUTH": "required", "METRICS_LISTEN": "[::]:9100"},
+		"no sign-in and another guard":         {"HTTP_LISTEN": "0.0.0.0:8000", "HTTP_AUTH": "insecure", "HTTP_RATE_LIMIT_PER_SECOND": "0"},
+		"no sign-in on loopback":               {"HTTP_LISTEN": "LocalHost:8000"},
+		"no sign-in on loopback by IPv6":       {"HTTP_LISTEN": "[::1]:8000", "HTTP_SESSION_HOURS": "720"},
 		"a port that the system chooses":       {"HTTP_LISTEN": "127.0.0.1:0"},
 		"a level in upper case":                {"LOG_LEVEL": "WARN", "LOG_FORMAT": "json"},
 		"variables of something else entirely": {"PATH": "/bin", "FEDERATION_UNKNOWN": "?"},
@@ -139,6 +153,8 @@ func TestSettingsBecomeWhatTheDomainUnderstands(t *testing.T) {
 	s, err := settings.Load(map[string]string{
 		"FEDERATION_SITE_ID": "site-b", "FEDERATION_SITE_NAME": "Berlin", "FEDERATION_SITE_TIER": "primary", "FEDERATION_FEDERATE_MIN_SEVERITY": "critical",
 		"FEDERATION_HEARTBEAT_INTERVAL_SECONDS": "2", "FEDERATION_DEGRADED_AFTER_SECONDS": "6", "FEDERATION_DOWN_AFTER_SECONDS": "20",
+		"FEDERATION_RECONCILE_INTERVAL_SECONDS": "7", "FEDERATION_BACKFILL_HOURS": "3",
+		"FEDERATION_BACKLOG_MAX_MESSAGES": "200", "FEDERATION_BACKLOG_MAX_MEGABYTES": "16", "FEDERATION_BACKLOG_MAX_AGE_HOURS": "2", "FEDERATION_DELIVERY_STALLED_AFTER_SECONDS": "7",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -149,8 +165,21 @@ func TestSettingsBecomeWhatTheDomainUnderstands(t *testing.T) {
 	if got := s.Heartbeat(); got != 2*time.Second {
 		t.Errorf("the heartbeat is every %v", got)
 	}
+	if s.Reconcile() != 7*time.Second || s.Backfill() != 3*time.Hour {
+		t.Errorf("it compares every %v, %v back", s.Reconcile(), s.Backfill())
+	}
 	if got, want := s.Thresholds(), (federation.Thresholds{Degraded: 6 * time.Second, Down: 20 * time.Second}); got != want {
 		t.Errorf("the thresholds are %v", got)
+	}
+	if got, want := s.Backlog(), (federation.BacklogBound{Messages: 200, Bytes: 16 << 20, Age: 2 * time.Hour}); got != want {
+		t.Errorf("the bound of the backlog is %v", got)
+	}
+	if got := s.Stalled(); got != 7*time.Second {
+		t.Errorf("a delivery stands still after %v", got)
+	}
+	s.RetentionAlertsDays = 8
+	if closed, history, refused := s.Retention(); closed != 8*24*time.Hour || history != 90*24*time.Hour || refused != 90*24*time.Hour {
+		t.Errorf("it keeps alerts %v, history %v and refusals %v", closed, history, refused)
 	}
 	if got := s.Gate().Severities(); !slices.Equal(got, []federation.Severity{federation.Critical}) {
 		t.Errorf("the gate admits %v", got)
@@ -165,9 +194,18 @@ func TestSettingsBecomeWhatTheDomainUnderstands(t *testing.T) {
 func TestWhatIsAllowedIsInTheWordsOfTheDomain(t *testing.T) {
 	want := map[string]string{"FEDERATION_SITE_ID": federation.SiteIDForm, "FEDERATION_SITE_TIER": federation.TierForm, "FEDERATION_FEDERATE_MIN_SEVERITY": federation.SeverityForm}
 	got := map[string]string{}
+	with := map[string]map[string]string{ // what an example is of use with
+		"HTTP_TLS_CERT_FILE": {"HTTP_TLS_KEY_FILE": "key.pem"}, "HTTP_TLS_KEY_FILE": {"HTTP_TLS_CERT_FILE": "cert.pem"},
+		"OIDC_ISSUER": {"HTTP_AUTH": "required", "OIDC_AUDIENCE": "soc"}, "OIDC_AUDIENCE": {"HTTP_AUTH": "required", "OIDC_ISSUER": "https://id.example"},
+	}
 	for _, v := range settings.Variables() {
 		if _, ok := want[v.Name]; ok {
 			got[v.Name] = v.Allowed
+		}
+		env := map[string]string{v.Name: v.Example}
+		maps.Copy(env, with[v.Name])
+		if _, err := settings.Load(env); v.Example == "" || err != nil {
+			t.Errorf("%s has the example %q: give it an example in its tag that is taken: %v", v.Name, v.Example, err)
 		}
 		if v.Allowed == "" || v.Help == "" || strings.Contains(v.Allowed+v.Help, "|") {
 			t.Errorf("%s does not say in one cell of a table what is allowed and what it does", v.Name)

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"reflect"
 	"regexp"
 	"strings"
@@ -13,6 +14,7 @@ type Variable struct {
 	Default string
 	Allowed string
 	Help    string
+	Example string // a value that is taken
 	field   string
 }
 
@@ -23,7 +25,7 @@ func Variables() []Variable {
 	for f := range t.Fields() {
 		vs = append(vs, Variable{
 			Name: f.Tag.Get("env"), Type: f.Type.String(), Default: f.Tag.Get("envDefault"),
-			Allowed: f.Tag.Get("allowed"), Help: f.Tag.Get("help"), field: f.Name,
+			Allowed: f.Tag.Get("allowed"), Help: f.Tag.Get("help"), Example: cmp.Or(f.Tag.Get("example"), f.Tag.Get("envDefault")), field: f.Name,
 		})
 	}
 	return vs
@@ -41,13 +43,13 @@ func variable(field string) Variable {
 // Markdown is the table of every setting, for the documentation.
 func Markdown() string {
 	var b strings.Builder
-	b.WriteString("| Variable | Type | Default | Allowed | What it does |\n|---|---|---|---|---|\n")
+	b.WriteString("| Variable | Type | Default | Allowed | Example | What it does |\n|---|---|---|---|---|---|\n")
 	for _, v := range Variables() {
 		def := "none"
 		if v.Default != "" {
 			def = "`" + v.Default + "`"
 		}
-		b.WriteString("| `" + v.Name + "` | " + v.Type + " | " + def + " | " + v.Allowed + " | " + v.Help + " |\n")
+		b.WriteString("| `" + v.Name + "` | " + v.Type + " | " + def + " | " + v.Allowed + " | `" + v.Example + "` | " + v.Help + " |\n")
 	}
 	return b.String()
 }

@@ -4,8 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
-	"strings"
+	"reflect"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -18,6 +17,7 @@ import (
 type alertRow struct {
 	bun.BaseModel   `bun:"table:alerts,alias:a"`
 	ID              string                 `bun:"id,pk"`
+	Version         int                    `bun:"version"`
 	Title           string                 `bun:"title"`
 	Description     string                 `bun:"description"`
 	Severity        federation.Severity    `bun:"severity"`
@@ -33,36 +33,48 @@ type alertRow struct {
 	ObservedAt      timestamp              `bun:"observed_at"`
 	CreatedAt       timestamp              `bun:"created_at"`
 	UpdatedAt       timestamp              `bun:"updated_at"`
-	OriginSite      *federation.SiteID     `bun:"origin_site"` // nil: a local alert, and so for all of the origin
-	OriginName      *string                `bun:"origin_name"`
-	OriginAlertID   *string                `bun:"origin_alert_id"`
-	RaisedAt        timestamp              `bun:"raised_at"`
-	ReceivedAt      timestamp              `bun:"received_at"`
+	SharedSeverity  federation.Severity    `bun:"shared_severity"`
+	Retraction      string                 `bun:"retraction"`
+	RetractedAt     timestamp              `bun:"retracted_at"` // NULL: not retracted
+
+	OriginSite      *federation.SiteID      `bun:"origin_site"` // nil: a local alert, and so for all of the origin
+	OriginName      *string                 `bun:"origin_name"`
+	OriginAlertID   *string                 `bun:"origin_alert_id"`
+	OriginStatus    *federation.AlertStatus `bun:"origin_status"`
+	OriginUpdatedAt timestamp               `bun:"origin_updated_at"`
+	RaisedAt        timestamp               `bun:"raised_at"`
+	ReceivedAt      timestamp               `bun:"received_at"`
 }
 
 func rowOf(a federation.Alert) alertRow {
 	r := alertRow{
-		ID: a.ID, Title: a.Title, Description: a.Description, Severity: a.Severity, TLP: a.TLP.OrDefault(), Status: a.Status, Source: a.Source, AssetType: a.AssetType,
+		ID: a.ID, Version: a.Version, SharedSeverity: a.SharedSeverity, Title: a.Title, Description: a.Description, Severity: a.Severity, TLP: a.TLP.OrDefault(), Status: a.Status, Source: a.Source, AssetType: a.AssetType,
 		AffectedAssets: a.AffectedAssets, IOCs: a.IOCs, MitreTechniques: a.MitreTechniques, RawLog: a.RawLog, DedupHash: a.DedupHash,
 		ObservedAt: stampOf(a.ObservedAt), CreatedAt: stamp(a.CreatedAt), UpdatedAt: stamp(a.UpdatedAt),
 	}
+	if a.Retraction != nil {
+		r.Retraction, r.RetractedAt = a.Retraction.Reason, stamp(a.Retraction.At)
+	}
 	if o := a.Origin; o != nil {
-		r.OriginSite, r.OriginName, r.OriginAlertID = &o.SiteID, &o.SiteName, &o.AlertID
-		r.RaisedAt, r.ReceivedAt = stamp(o.RaisedAt), stamp(o.ReceivedAt)
+		r.OriginSite, r.OriginName, r.OriginAlertID, r.OriginStatus = &o.SiteID, &o.SiteName, &o.AlertID, &o.Status
+		r.RaisedAt, r.ReceivedAt, r.OriginUpdatedAt = stamp(o.RaisedAt), stamp(o.ReceivedAt), stamp(o.UpdatedAt)
 	}
 	return r
 }
 
 func (r alertRow) alert() federation.Alert {
 	a := federation.Alert{
-		ID: r.ID, Title: r.Title, Description: r.Description, Severity: r.Severity, TLP: r.TLP, Status: r.Status, Source: r.Source, AssetType: r.AssetType,
+		ID: r.ID, Version: r.Version, SharedSeverity: r.SharedSeverity, Title: r.Title, Description: r.Description, Severity: r.Severity, TLP: r.TLP, Status: r.Status, Source: r.Source, AssetType: r.AssetType,
 		AffectedAssets: orEmpty(r.AffectedAssets), IOCs: orEmpty(r.IOCs), MitreTechniques: orEmpty(r.MitreTechniques), RawLog: r.RawLog, DedupHash: r.DedupHash,
 		ObservedAt: r.ObservedAt.pointer(), CreatedAt: r.CreatedAt.Time, UpdatedAt: r.UpdatedAt.Time,
 	}
+	if !r.RetractedAt.IsZero() {
+		a.Retraction = &federation.Retraction{At: r.RetractedAt.Time, Reason: r.Retraction}
+	}
 	if r.OriginSite != nil {
 		a.Origin = &federation.Origin{
-			SiteID: *r.OriginSite, SiteName: *r.OriginName, AlertID: *r.OriginAlertID,
-			RaisedAt: r.RaisedAt.Time, ReceivedAt: r.ReceivedAt.Time,
+			SiteID: *r.OriginSite, SiteName: *r.OriginName, AlertID: *r.OriginAlertID, Status: *r.OriginStatus,
+			RaisedAt: r.RaisedAt.Time, ReceivedAt: r.ReceivedAt.Time, UpdatedAt: r.OriginUpdatedAt.Time,
 		}
 	}
 	return a
@@ -85,6 +97,9 @@ func (s *Store) RaiseAlert(ctx context.Context, a federation.Alert, out []Outgoi
 			return err
 		}
 		if created {
+			if err := mark(ctx, tx, row); err != nil {
+				return err
+			}
 			return enqueue(ctx, tx, a.CreatedAt, out...)
 		}
 		first := new(alertRow)
@@ -98,50 +113,6 @@ func (s *Store) RaiseAlert(ctx context.Context, a federation.Alert, out []Outgoi
 		return federation.Alert{}, false, err
 	}
 	return row.alert(), created, nil
-}
-
-// ReceiveAlerts stores alerts from peers, all in one statement, together with
-// what must be published about each new one: event makes that, and may be nil.
-// stored[i] says whether as[i] was new; a replay, and a double within as, is not.
-func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, event func(federation.Alert) Outgoing) (stored []bool, err error) {
-	stored = make([]bool, len(as))
-	if len(as) == 0 {
-		return stored, nil
-	}
-	rows := make([]alertRow, 0, len(as))
-	first := make(map[string]int, len(as)) // index in as by dedup hash
-	for i, a := range as {
-		if _, double := first[a.DedupHash]; !double {
-			first[a.DedupHash] = i
-			rows = append(rows, rowOf(a))
-		}
-	}
-	// In one order, so that two replicas with overlapping batches wait for each
-	// other one way only.
-	slices.SortFunc(rows, func(a, b alertRow) int { return strings.Compare(a.DedupHash, b.DedupHash) })
-	err = s.write(ctx, "storing alerts from peers", func(ctx context.Context, tx bun.Tx) error {
-		var hashes []string
-		if err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Returning("dedup_hash").Scan(ctx, &hashes); err != nil {
-			return err
-		}
-		for _, h := range hashes {
-			stored[first[h]] = true
-		}
-		if event == nil {
-			return nil
-		}
-		var out []Outgoing // in the order of as
-		for i, isNew := range stored {
-			if isNew {
-				out = append(out, event(as[i]))
-			}
-		}
-		return enqueue(ctx, tx, as[0].CreatedAt, out...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return stored, nil
 }
 
 // Alert returns one alert, or NotFound.
@@ -193,6 +164,9 @@ func chosen(q *bun.SelectQuery, f ask.AlertFilter) *bun.SelectQuery {
 	if f.Status != "" {
 		q = q.Where("status = ?", f.Status)
 	}
+	if f.TLP != "" {
+		q = q.Where("tlp = ?", f.TLP)
+	}
 	if f.Source != "" {
 		q = q.Where("source = ?", f.Source)
 	}
@@ -203,26 +177,39 @@ func newest(q *bun.SelectQuery, p ask.Page) *bun.SelectQuery {
 	return q.OrderExpr("created_at DESC, id DESC").Limit(int64(p.Limit)).Offset(int64(p.Skip))
 }
 
-// UpdateAlert applies a change to an alert, together with what must be published
-// about it: event makes that of the changed alert, and may be nil. A change to
-// what the alert already is writes nothing.
-func (s *Store) UpdateAlert(ctx context.Context, id string, p federation.AlertPatch, at time.Time, event func(federation.Alert) []Outgoing) (federation.Alert, error) {
+// UpdateAlert applies a change to an alert by the rules of [federation.Alert.Apply],
+// together with what must be published about it: out makes that of the alert before
+// and after, and may be nil. A change to what the alert already is writes nothing. What
+// of a withheld alert still waits to be published never is.
+func (s *Store) UpdateAlert(ctx context.Context, id string, p federation.AlertPatch, at time.Time, out func(was, now federation.Alert) ([]Outgoing, error)) (federation.Alert, error) {
 	row := alertRow{ID: id}
 	err := s.write(ctx, "changing the alert "+id, func(ctx context.Context, tx bun.Tx) error {
 		if err := s.dialect.forUpdate(tx.NewSelect().Model(&row).WherePK()).Scan(ctx); err != nil {
 			return named(err, id)
 		}
-		if row.Status == p.Status {
-			return nil
-		}
-		row.Status, row.UpdatedAt = p.Status, stamp(at)
-		if _, err := tx.NewUpdate().Model(&row).Column("status", "updated_at").WherePK().Exec(ctx); err != nil {
+		was := row.alert()
+		a, err := was.Apply(p, at)
+		if err != nil || reflect.DeepEqual(a, was) {
 			return err
 		}
-		if event == nil {
-			return nil
+		before := row
+		row = rowOf(a)
+		if err := update(ctx, tx, &row); err != nil {
+			return err
 		}
-		return enqueue(ctx, tx, at, event(row.alert())...)
+		if err := remark(ctx, tx, before, row); err != nil || out == nil {
+			return err
+		}
+		if a.Origin == nil && a.Withheld() {
+			if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("alert_id = ?", a.ID).Where("version < ?", a.Version).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		messages, err := out(was, a)
+		if err != nil {
+			return err
+		}
+		return enqueue(ctx, tx, at, messages...)
 	})
 	if err != nil {
 		return federation.Alert{}, err

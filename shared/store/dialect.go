@@ -58,3 +58,12 @@ func (d dialect) forUpdate(q *bun.SelectQuery) *bun.SelectQuery {
 	}
 	return q
 }
+
+// forUpdateSkipping is [dialect.forUpdate] that passes over what another transaction
+// has locked, in place of waiting for it.
+func (d dialect) forUpdateSkipping(q *bun.SelectQuery) *bun.SelectQuery {
+	if d.rowLocks {
+		return q.For("UPDATE SKIP LOCKED")
+	}
+	return q
+}

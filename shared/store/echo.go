@@ -29,8 +29,11 @@ func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes 
 		}
 		for i := range rows {
 			r := &rows[i]
+			if err := keepMinute(ctx, tx, r.ID, r.Probe.V, echoes[r.ID].At); err != nil {
+				return err
+			}
 			r.Probe.V = r.Probe.V.Next(echoes[r.ID])
-			c, changed := r.judge(at, t)
+			c, changed := r.judge(r.leaving(), at, t)
 			if _, err := tx.NewUpdate().Model(r).Column("probe", "status", "cause").WherePK().Exec(ctx); err != nil {
 				return err
 			}
@@ -46,11 +49,19 @@ func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes 
 	return changes, nil
 }
 
-// judge sets the status of the link to what its heartbeat and its echoes bear,
-// and returns the change where that is another.
-func (r *linkRow) judge(at time.Time, t federation.Thresholds) (Change, bool) {
+// leaving reports whether the peer has said goodbye, which holds until it is heard again.
+func (r *linkRow) leaving() bool { return r.Cause == federation.PeerLeaving }
+
+// judge sets the status of the link and its cause to what its heartbeat and its
+// echoes bear, or the peer's goodbye, and returns the change where either is
+// another. A new cause alone matters as much: it says whom to call. It comes no
+// more often than a status, for what an echo says of a link has its thresholds.
+func (r *linkRow) judge(leaving bool, at time.Time, t federation.Thresholds) (Change, bool) {
 	age := max(at.Sub(r.LastHeartbeatAt.Time), 0)
-	from := r.Status
-	r.Status, r.Cause = t.Judge(age, r.Probe.V, at)
-	return linkChange(r.ID, from, r.Status, r.Cause, at, age), r.Status != from
+	from, cause := r.Status, r.Cause
+	r.Status, r.Cause = federation.Down, federation.PeerLeaving
+	if !leaving {
+		r.Status, r.Cause = t.Judge(age, r.Probe.V, at)
+	}
+	return linkChange(r.ID, from, r.Status, r.Cause, at, age), r.Status != from || r.Cause != cause
 }

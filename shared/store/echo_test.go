@@ -94,21 +94,85 @@ func echoesMarkALink(t *testing.T, f fixture) {
 	}
 }
 
-func oldHistoryGoes(t *testing.T, f fixture) {
+// A new cause is a change like a new status, whatever finds it; the same cause again is none.
+func aNewCauseIsATransition(t *testing.T, f fixture) {
+	const d, down = string(federation.LinkDegraded), string(federation.Down)
 	s := f.migrated(t)
 	record(t, s, gossipOf("site-b", t0), t0)
-	down := t0.Add(time.Hour)
-	must(s.Age(t.Context(), own.ID, down, ages))(t)
-	back := down.Add(HistoryAge)
-	record(t, s, gossipOf("site-b", back), back)
-	if _, _, ts, err := s.LinkHistory(t.Context(), own.ID, linkAB, t0, 10); err != nil || len(ts) != 2 {
-		t.Errorf("at the bound the history is %+v: %v", ts, err)
+	at := t0
+	var told []federation.Transition
+	found := func(changes []Change) {
+		for _, c := range changes {
+			if c.Kind == federation.LinkTransition {
+				told = append(told, federation.Transition{From: c.From, To: c.To, Cause: c.Cause})
+			}
+		}
 	}
-	must(s.Age(t.Context(), own.ID, back.Add(time.Hour), ages))(t)
-	_, _, ts, err := s.LinkHistory(t.Context(), own.ID, linkAB, t0, 10)
-	if err != nil || len(ts) != 2 || !ts[0].At.Equal(back) {
-		t.Errorf("past the bound the history is %+v: %v", ts, err)
+	echo := func(outcomes ...federation.EchoOutcome) {
+		t.Helper()
+		for _, o := range outcomes {
+			at = at.Add(time.Second)
+			found(echoed(t, s, o, at))
+		}
 	}
+	echo(federation.Disconnected, federation.Disconnected, federation.Refused, federation.Refused, federation.Disconnected)
+	found(record(t, s, federation.Gossip{SiteID: "site-b", SiteName: "B", Tier: "secondary", SentAt: at, Leaving: true}, at).Transitions)
+	echo(federation.Disconnected, federation.Lost)
+	at = at.Add(time.Second)
+	found(record(t, s, gossipOf("site-b", at), at).Transitions) // is back, and its leafnode is not
+	echo(federation.Answered, federation.Answered, federation.Answered)
+	at = at.Add(ages.Degraded)
+	echo(federation.Lost, federation.Lost, federation.Lost)
+	at = at.Add(federation.FreshEcho + time.Second) // nothing probes any more
+	for range 2 {
+		found(must(s.Age(t.Context(), own.ID, at, ages))(t))
+	}
+	want := []federation.Transition{
+		{From: "healthy", To: down, Cause: federation.TransportDisconnected},
+		{From: down, To: down, Cause: federation.AuthRefused},
+		{From: down, To: down, Cause: federation.PeerLeaving},
+		{From: down, To: down, Cause: federation.AuthRefused},
+		{From: down, To: "healthy"},
+		{From: "healthy", To: d, Cause: federation.HeartbeatLate},
+		{From: d, To: d, Cause: federation.EchoLost},
+		{From: d, To: d, Cause: federation.HeartbeatLate},
+	}
+	equal(t, "what was told", told, want)
+	_, _, ts, err := s.LinkHistory(t.Context(), own.ID, linkAB, t0, 100)
+	kept := make([]federation.Transition, len(ts))
+	for i, tr := range ts {
+		kept[i] = federation.Transition{From: tr.From, To: tr.To, Cause: tr.Cause}
+	}
+	equal(t, "what is kept", kept, want)
+	tellings := 0
+	for _, e := range events(t, s) {
+		if e.Kind == federation.LinkTransition {
+			tellings++
+		}
+	}
+	if err != nil || tellings != len(want) {
+		t.Errorf("%d events, want %d: %v", tellings, len(want), err)
+	}
+}
+
+// Of replicas that age at once, one tells the new cause.
+func aNewCauseIsToldOnce(t *testing.T, f fixture) {
+	stores := f.replicas(t, 2)
+	record(t, stores[0], gossipOf("site-b", t0), t0)
+	for i := range 3 {
+		echoed(t, stores[0], federation.Lost, after(ages.Degraded+time.Duration(i)*time.Second))
+	}
+	told := 0
+	for _, changes := range atOnce(t, 8, func(i int) ([]Change, error) {
+		return stores[i%2].Age(t.Context(), own.ID, after(ages.Degraded+time.Minute), ages)
+	}) {
+		for _, c := range changes {
+			if c.Kind == federation.LinkTransition {
+				told++
+			}
+		}
+	}
+	equal(t, "tellings", told, 1)
 }
 
 func aOneWayFailureIsTwoViews(t *testing.T, f fixture) {

@@ -35,6 +35,12 @@ func failed(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
+// isBusy reports whether another connection holds a SQLite database.
+func isBusy(err error) bool {
+	var lite *sqlitedriver.Error
+	return errors.As(err, &lite) && lite.Code()&0xff == sqlitelib.SQLITE_BUSY
+}
+
 func kindOf(err error) fault.Code {
 	var (
 		connect *pgconn.ConnectError

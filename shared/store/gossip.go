@@ -22,12 +22,13 @@ type GossipResult struct {
 	Stale bool
 	// FirstSeen: the peer was not known before.
 	FirstSeen bool
-	// Transitions are the site and the link that came back.
+	// Transitions are the site and the link that came back, or left.
 	Transitions []Change
 }
 
 // RecordGossip notes a peer's heartbeat that arrived at the time given: its site
-// is online, and the link to it healthy unless its echoes say otherwise. An older
+// is online, and the link to it healthy unless its echoes say otherwise. With
+// a goodbye the site is offline and the link down, until it is heard again. An older
 // heartbeat never overwrites a newer one, by the rule of [federation.Supersedes],
 // also where two replicas record at once. The events of what changed go into the outbox.
 func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g federation.Gossip, at time.Time, t federation.Thresholds) (GossipResult, error) {
@@ -37,6 +38,15 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 	row := siteRow{
 		ID: g.SiteID, Name: g.SiteName, Tier: g.Tier, Status: federation.Online, AgentsTotal: g.AgentsTotal, AgentsOnline: g.AgentsOnline,
 		Version: g.SoftwareVersion, LastHeartbeatAt: stamp(at), HeartbeatSentAt: stamp(g.SentAt), FirstSeenAt: stamp(at),
+	}
+	link, cause := federation.NewLink(own, g.SiteID, at), federation.Cause("")
+	if g.Leaving {
+		row.Status, row.Reason, link.Cause, cause = federation.Offline, federation.Leaving, federation.PeerLeaving, federation.PeerLeaving
+	}
+	for _, view := range g.Links {
+		if view.Peer == own {
+			link.PeerView = &view
+		}
 	}
 	var result GossipResult
 	err := s.write(ctx, "recording the gossip of "+string(g.SiteID), func(ctx context.Context, tx bun.Tx) error {
@@ -59,14 +69,10 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 			if err := update(ctx, tx, &row); err != nil {
 				return err
 			}
-			if prev.Status != federation.Online {
-				result.Transitions = append(result.Transitions, siteChange(row.ID, prev.Status, federation.Online, at, 0))
-			}
-		}
-		link := federation.NewLink(own, g.SiteID, at)
-		for _, view := range g.Links {
-			if view.Peer == own {
-				link.PeerView = &view
+			if prev.Status != row.Status {
+				c := siteChange(row.ID, prev.Status, row.Status, at, 0)
+				c.Cause = cause
+				result.Transitions = append(result.Transitions, c)
 			}
 		}
 		change, changed, err := s.hearLink(ctx, tx, link, at, t)
@@ -89,10 +95,11 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 
 // hearLink stores a link over which a heartbeat came, and judges it anew.
 func (s *Store) hearLink(ctx context.Context, tx bun.Tx, l federation.Link, at time.Time, t federation.Thresholds) (c Change, changed bool, err error) {
-	row := linkRow{ID: l.ID, SiteA: l.SiteA, SiteB: l.SiteB, Status: l.Status, LastHeartbeatAt: stampOf(l.LastHeartbeatAt)}
+	row := linkRow{ID: l.ID, SiteA: l.SiteA, SiteB: l.SiteB, Status: l.Status, Cause: l.Cause, LastHeartbeatAt: stampOf(l.LastHeartbeatAt)}
 	if l.PeerView != nil {
 		row.PeerView.V = *l.PeerView
 	}
+	row.judge(row.leaving(), at, t)
 	inserted, err := insert(ctx, tx, &row)
 	if err != nil || inserted {
 		return c, false, err
@@ -102,15 +109,19 @@ func (s *Store) hearLink(ctx context.Context, tx bun.Tx, l federation.Link, at t
 		return c, false, err
 	}
 	now.LastHeartbeatAt, now.PeerView = row.LastHeartbeatAt, row.PeerView
-	c, changed = now.judge(at, t)
+	c, changed = now.judge(row.leaving(), at, t)
 	return c, changed, update(ctx, tx, &now)
 }
 
 // Age makes worse the status of every site and link, own and peers', that its
-// heartbeat's age at the time given no longer bears. It makes none better. Of
+// heartbeat's age at the time given no longer bears, and tells the cause of a link
+// anew where that is another. It makes none better. Of
 // several callers at once exactly one gets each change; its event goes into the
 // outbox.
 func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t federation.Thresholds) ([]Change, error) {
+	if err := s.heardByNow(ctx, at); err != nil {
+		return nil, err
+	}
 	// What is old enough to be degraded and is not yet at the worst can only get
 	// worse. Asked without a transaction, because mostly there is none; the updates
 	// hold only where what was asked is still so.
@@ -130,12 +141,13 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 	for _, r := range sites {
 		age := at.Sub(r.LastHeartbeatAt.Time)
 		if to := t.Site(age); to != r.Status {
-			due = append(due, ageing{"sites", r.LastHeartbeatAt, siteChange(r.ID, r.Status, to, at, age)})
+			due = append(due, ageing{"sites", r.LastHeartbeatAt, "", siteChange(r.ID, r.Status, to, at, age)})
 		}
 	}
 	for _, r := range links {
-		if c, worse := r.judge(at, t); worse && r.Status.Worse(federation.LinkStatus(c.From)) == r.Status {
-			due = append(due, ageing{"links", r.LastHeartbeatAt, c})
+		cause := r.Cause
+		if c, changed := r.judge(r.leaving(), at, t); changed && r.Status.Worse(federation.LinkStatus(c.From)) == r.Status {
+			due = append(due, ageing{"links", r.LastHeartbeatAt, cause, c})
 		}
 	}
 	if len(due) == 0 {
@@ -146,7 +158,7 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 		for _, d := range due {
 			q := tx.NewUpdate().Table(d.table).Set("status = ?", d.To)
 			if d.Kind == federation.LinkTransition {
-				q = q.Set("cause = ?", d.Cause)
+				q = q.Set("cause = ?", d.Cause).Where("cause = ?", d.was)
 			}
 			won, err := changed(q.Where("id = ?", d.ID).Where("status = ?", d.From).Where("last_heartbeat_at = ?", d.heard).Exec(ctx))
 			if err != nil {
@@ -164,10 +176,33 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 	return changes, nil
 }
 
-// ageing is one change that is due, unless a heartbeat newer than heard came.
+// heardByNow takes back to the time given every heartbeat that lies in the future,
+// because the clock was set back: it came by now at the latest. Else what has
+// died meanwhile would look alive until the clock had caught up. Replicas whose
+// clocks differ a little leave each other's alone.
+func (s *Store) heardByNow(ctx context.Context, at time.Time) error {
+	late := stamp(at.Add(federation.FreshEcho))
+	for _, table := range []string{"sites", "links"} {
+		var ids []string
+		if err := s.reader.NewSelect().Table(table).Column("id").Where("last_heartbeat_at > ?", late).Scan(ctx, &ids); err != nil {
+			return failed("looking for heartbeats of the future", err)
+		}
+		for _, id := range ids {
+			// One at a time, so that it never waits for two who wait for each other.
+			if _, err := s.writer.NewUpdate().Table(table).Set("last_heartbeat_at = ?", stamp(at)).Where("id = ?", id).Where("last_heartbeat_at > ?", late).Exec(ctx); err != nil {
+				return failed("taking back a heartbeat of the future", err)
+			}
+		}
+	}
+	return nil
+}
+
+// ageing is one change that is due, unless a heartbeat newer than heard came, or
+// a link has another cause by now than it was.
 type ageing struct {
 	table string
 	heard timestamp
+	was   federation.Cause
 	Change
 }
 

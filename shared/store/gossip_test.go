@@ -115,6 +115,62 @@ func ownSiteComesBack(t *testing.T, f fixture) {
 	})
 }
 
+func goodbyeTakesSiteAndLinkDown(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	const link = "link-site-a-site-b"
+	standing := func(what string, want federation.SiteStatus, reason federation.SiteReason, wantLink federation.LinkStatus, cause federation.Cause) {
+		t.Helper()
+		site := siteNamed(t, s, "site-b")
+		l := must(s.Links(t.Context()))(t)[0]
+		if site.Status != want || site.Reason != reason || l.Status != wantLink || l.Cause != cause {
+			t.Errorf("%s: the site is %s (%s), the link %s (%s)", what, site.Status, site.Reason, l.Status, l.Cause)
+		}
+		if at := l.At(*l.LastHeartbeatAt, ages); at.Status != wantLink || at.Cause != cause {
+			t.Errorf("%s: an answer says that the link is %s (%s)", what, at.Status, at.Cause)
+		}
+	}
+	record(t, s, gossipOf("site-b", t0), t0)
+	standing("a heartbeat", federation.Online, "", federation.Healthy, "")
+	clearOutbox(t, s)
+
+	bye := gossipOf("site-b", after(time.Second))
+	bye.Leaving = true
+	result := record(t, s, bye, after(time.Second))
+	site := Change{federation.SiteTransition, federation.Transition{ID: "site-b", From: "online", To: "offline", At: after(time.Second), Cause: federation.PeerLeaving}}
+	line := Change{federation.LinkTransition, federation.Transition{ID: link, From: "healthy", To: "down", At: after(time.Second), Cause: federation.PeerLeaving}}
+	equal(t, "what a goodbye changes", result.Transitions, []Change{site, line})
+	standing("a goodbye", federation.Offline, federation.Leaving, federation.Down, federation.PeerLeaving)
+	if _, ok := events(t, s)[fmt.Sprintf("site-transition.site-b.offline.%d", after(time.Second).UnixMicro())]; !ok {
+		t.Errorf("no event tells of it: %v", events(t, s))
+	}
+	_, _, ts, err := s.LinkHistory(t.Context(), own.ID, link, t0, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "the history", ts, []federation.Transition{line.Transition})
+
+	must(s.RecordEchoes(t.Context(), own.ID, map[string]federation.Echo{link: {At: after(2 * time.Second), Outcome: federation.Disconnected}}, after(2*time.Second), ages))(t)
+	must(s.Age(t.Context(), own.ID, after(time.Hour), ages))(t)
+	standing("silence after it", federation.Offline, federation.Leaving, federation.Down, federation.PeerLeaving)
+
+	record(t, s, gossipOf("site-b", after(time.Hour)), after(time.Hour))
+	standing("the next heartbeat", federation.Online, "", federation.Healthy, "")
+	if result := record(t, s, bye, after(time.Hour+time.Second)); !result.Stale {
+		t.Errorf("an old goodbye changes %v", result.Transitions)
+	}
+	standing("an old goodbye", federation.Online, "", federation.Healthy, "")
+
+	stranger := gossipOf("site-c", t0)
+	stranger.Leaving = true
+	record(t, s, stranger, t0)
+	if c := siteNamed(t, s, "site-c"); c.Status != federation.Offline || c.Reason != federation.Leaving {
+		t.Errorf("a stranger that leaves is %s (%s)", c.Status, c.Reason)
+	}
+	if l := must(s.Links(t.Context()))(t)[1]; l.Status != federation.Down || l.Cause != federation.PeerLeaving {
+		t.Errorf("the link to it is %s (%s)", l.Status, l.Cause)
+	}
+}
+
 func sitesComeOwnFirst(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	sites, total, err := s.Sites(t.Context(), "m", 0, 0)
@@ -385,6 +441,37 @@ func ageAgainstGossip(t *testing.T, f fixture) {
 				t.Fatalf("round %d left %+v", round, l)
 			}
 		}
+	}
+}
+
+func aClockSetBackAgesFromThen(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	ahead := after(time.Hour)
+	must(s.UpsertOwnSite(t.Context(), own, ahead))(t)
+	record(t, s, gossipOf("site-b", ahead), ahead)
+	record(t, s, gossipOf("site-c", t0), after(federation.FreshEcho))
+	heard := func(what string, b, c time.Time) {
+		t.Helper()
+		for _, l := range must(s.Links(t.Context()))(t) {
+			want := map[string]time.Time{linkAB: b, "link-site-a-site-c": c}[l.ID]
+			if site := siteNamed(t, s, l.Peer(own.ID)); !l.LastHeartbeatAt.Equal(want) || !site.LastHeartbeatAt.Equal(want) {
+				t.Errorf("%s: %s was heard at %v, its site at %v, want %v", what, l.ID, l.LastHeartbeatAt, site.LastHeartbeatAt, want)
+			}
+		}
+	}
+	equal(t, "the step itself changes no status", must(s.Age(t.Context(), own.ID, t0, ages))(t), []Change(nil))
+	heard("after the step", t0, after(federation.FreshEcho))
+	equal(t, "the own site", *siteNamed(t, s, own.ID).LastHeartbeatAt, t0)
+	if changes := must(s.Age(t.Context(), own.ID, after(ages.Down), ages))(t); len(changes) != 5 {
+		t.Errorf("what is silent from then on is not found: %+v", changes)
+	}
+	if l := must(s.Links(t.Context()))(t)[0]; l.Status != federation.Down || l.Cause != federation.HeartbeatLate {
+		t.Errorf("the link is %s (%s)", l.Status, l.Cause)
+	}
+	now := after(ages.Down + time.Second)
+	record(t, s, gossipOf("site-b", now), now)
+	if l := must(s.Links(t.Context()))(t)[0]; l.Status != federation.Healthy || !l.LastHeartbeatAt.Equal(now) {
+		t.Errorf("a gossip after the step is not heard: %+v", l)
 	}
 }
 

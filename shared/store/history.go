@@ -8,13 +8,9 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
-
-// HistoryAge is how long the transitions of a link or a site are kept.
-const HistoryAge = ask.MaxHistoryHours * time.Hour
 
 type transitionRow struct {
 	bun.BaseModel `bun:"table:transitions,alias:t"`
@@ -35,26 +31,22 @@ func (r transitionRow) transition() federation.Transition {
 	}
 }
 
-// tell keeps changes as history, puts their events into the outbox, and lets go
-// of what is too old of the same links and sites.
+// tell keeps changes as history and puts their events into the outbox. How long the
+// history stays is retention's matter.
 func tell(ctx context.Context, tx bun.Tx, own federation.SiteID, at time.Time, changes []Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
 	rows := make([]transitionRow, len(changes))
 	out := make([]Outgoing, len(changes))
-	whats := make([]string, len(changes))
 	for i, c := range changes {
 		rows[i] = transitionRow{
 			What: c.ID, Kind: c.Kind, Was: c.From, Became: c.To, Cause: c.Cause,
 			AgeMicros: int64(c.HeartbeatAgeSeconds * 1e6), At: stamp(c.At),
 		}
-		out[i], whats[i] = c.outgoing(own), c.ID
+		out[i] = c.outgoing(own)
 	}
 	if _, err := tx.NewInsert().Model(&rows).ExcludeColumn("id").Returning("NULL").Exec(ctx); err != nil {
-		return err
-	}
-	if _, err := tx.NewDelete().Model((*transitionRow)(nil)).Where("what IN ?", bun.Tuple(whats)).Where("at < ?", stamp(at.Add(-HistoryAge))).Exec(ctx); err != nil {
 		return err
 	}
 	return enqueue(ctx, tx, at, out...)

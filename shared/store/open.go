@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,19 +40,34 @@ func badDSN(dsn, allowed string) error {
 	return wrong.Err("the database cannot be opened")
 }
 
-// Bounds of the PostgreSQL pool of one process, and of what one statement may
-// take before it is a fault rather than patience. A DSN may set the latter by
-// itself, e.g. "?statement_timeout=60s".
+// Limits bound what one process takes of a PostgreSQL server: its pool, and what
+// one statement may take before it is a fault rather than patience. SQLite has no
+// server to spare, so it knows none of them.
+type Limits struct {
+	MaxOpen     int           // connections at once
+	MaxIdle     int           // of these, kept for the next statement
+	MaxLifetime time.Duration // of a connection, so that a failover or a new address is noticed
+	MaxIdleTime time.Duration // of a connection that nobody uses
+	Statement   time.Duration // one statement
+	Lock        time.Duration // the wait for a lock
+}
+
+// DefaultLimits are those of [Open].
+var DefaultLimits = Limits{
+	MaxOpen: 10, MaxIdle: 5, MaxLifetime: 30 * time.Minute, MaxIdleTime: 5 * time.Minute,
+	Statement: 30 * time.Second, Lock: 10 * time.Second,
+}
+
 const (
-	postgresConns       = 10
-	postgresIdle        = 5
-	connectTimeout      = 5 * time.Second
-	statementTimeout    = "30s"
-	lockTimeout         = "10s"
-	idleInTransactionTO = "60s"
+	connectTimeout = 5 * time.Second
+	// idleInTransaction frees the locks of a process that hangs within a transaction.
+	idleInTransaction = 60 * time.Second
 )
 
-func openPostgres(dsn string) (*Store, error) {
+// milliseconds is d as PostgreSQL takes it in a setting.
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
+
+func openPostgres(dsn string, limits Limits) (*Store, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil { // its text may quote the DSN
 		return nil, badDSN(dsn, "postgres://USER:PASSWORD@HOST:PORT/DATABASE with options such as ?sslmode=verify-full, each in the form that PostgreSQL knows, special characters in %XX form")
@@ -63,18 +79,18 @@ func openPostgres(dsn string) (*Store, error) {
 		config.ConnectTimeout = connectTimeout
 	}
 	for name, value := range map[string]string{
-		"application_name": "auroramesh", "TimeZone": "UTC", "statement_timeout": statementTimeout,
-		"lock_timeout": lockTimeout, "idle_in_transaction_session_timeout": idleInTransactionTO,
-	} {
+		"application_name": "auroramesh", "TimeZone": "UTC", "statement_timeout": milliseconds(limits.Statement),
+		"lock_timeout": milliseconds(limits.Lock), "idle_in_transaction_session_timeout": milliseconds(idleInTransaction),
+	} { // the DSN may say otherwise, e.g. "?statement_timeout=60s"
 		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value
 		}
 	}
 	pool := stdlib.OpenDB(*config)
-	pool.SetMaxOpenConns(postgresConns)
-	pool.SetMaxIdleConns(postgresIdle)
-	pool.SetConnMaxIdleTime(5 * time.Minute)
-	pool.SetConnMaxLifetime(30 * time.Minute) // so that a failover or a new address is noticed
+	pool.SetMaxOpenConns(limits.MaxOpen)
+	pool.SetMaxIdleConns(limits.MaxIdle)
+	pool.SetConnMaxIdleTime(limits.MaxIdleTime)
+	pool.SetConnMaxLifetime(limits.MaxLifetime)
 	db := bun.NewDB(pool, postgres.bun())
 	return &Store{dialect: postgres, reader: db, writer: db}, nil
 }
@@ -111,7 +127,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	// Writers wait in line for the one connection, which is fair and quick;
 	// SQLite's own wait, by polling, is left for other processes.
 	writers.SetMaxOpenConns(1)
-	if err := writers.PingContext(ctx); err != nil {
+	if err := pingSQLite(ctx, writers); err != nil {
 		return nil, errors.Join(failed("opening the database "+path, err), writers.Close())
 	}
 	readers, err := sql.Open("sqlite", name+"&_query_only=1")
@@ -122,6 +138,23 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	readers.SetMaxOpenConns(conns)
 	readers.SetMaxIdleConns(conns)
 	return &Store{dialect: sqlite, reader: bun.NewDB(readers, sqlite.bun()), writer: bun.NewDB(writers, sqlite.bun())}, nil
+}
+
+// pingSQLite opens the first connection. Two programs that open a new file at once
+// both turn its journal to WAL, for which SQLite refuses one of them without a wait.
+func pingSQLite(ctx context.Context, pool *sql.DB) error {
+	patience := time.Now().Add(5 * time.Second)
+	for {
+		err := pool.PingContext(ctx)
+		if !isBusy(err) || time.Now().After(patience) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // createFile makes the file of a database and its directory where absent, for

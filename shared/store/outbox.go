@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/subject"
+	"github.com/auroramesh/auroramesh/shared/tracing"
 )
 
 // Outgoing is a message that must be published.
@@ -21,9 +24,16 @@ type Outgoing struct {
 	// MsgID is the same at every try, so that the stream drops a second publish.
 	MsgID    string
 	Priority int // higher goes first
-	// AlertID is the alert that the message shares with the peers; empty in any other message.
+	// AlertID is the alert that the message shares with the peers, and Version the
+	// version of it; empty in any other message.
 	AlertID string
-	Payload []byte
+	Version int
+	// Peer is the one peer for whom the message is; empty where it is for all alike.
+	Peer federation.SiteID
+	// Withdraws says that what was published of the alert before is taken out of the
+	// stream first: it may not leave any more.
+	Withdraws bool
+	Payload   []byte
 }
 
 // EventMessage is an event as it is published at its site. Its message id is made
@@ -45,17 +55,23 @@ type Queued struct {
 	ID int64
 	Outgoing
 	QueuedAt time.Time
+	// Trace is that within which the message was committed; see package tracing.
+	Trace string
 }
 
 type outboxRow struct {
 	bun.BaseModel `bun:"table:outbox,alias:o"`
-	ID            int64     `bun:"id,pk,autoincrement"`
-	Subject       string    `bun:"subject"`
-	MsgID         string    `bun:"msg_id"`
-	Priority      int       `bun:"priority"`
-	AlertID       string    `bun:"alert_id"`
-	Payload       []byte    `bun:"payload"`
-	QueuedAt      timestamp `bun:"queued_at"`
+	ID            int64             `bun:"id,pk,autoincrement"`
+	Subject       string            `bun:"subject"`
+	MsgID         string            `bun:"msg_id"`
+	Priority      int               `bun:"priority"`
+	AlertID       string            `bun:"alert_id"`
+	Version       int               `bun:"version"`
+	Peer          federation.SiteID `bun:"peer"`
+	Withdraws     bool              `bun:"withdraws"`
+	Payload       []byte            `bun:"payload"`
+	QueuedAt      timestamp         `bun:"queued_at"`
+	Traceparent   string            `bun:"traceparent"`
 }
 
 // enqueue writes messages to the outbox, in the transaction of what they are about.
@@ -66,13 +82,12 @@ func enqueue(ctx context.Context, tx bun.Tx, at time.Time, out ...Outgoing) erro
 	rows := make([]outboxRow, len(out))
 	for i, o := range out {
 		rows[i] = outboxRow{
-			Subject: o.Subject, MsgID: o.MsgID, Priority: o.Priority, AlertID: o.AlertID,
+			Subject: o.Subject, MsgID: o.MsgID, Priority: o.Priority, AlertID: o.AlertID, Version: o.Version, Peer: o.Peer, Withdraws: o.Withdraws,
 			Payload:  append([]byte{}, o.Payload...), // never NULL
-			QueuedAt: stamp(at),
+			QueuedAt: stamp(at), Traceparent: tracing.Parent(ctx),
 		}
 	}
-	_, err := tx.NewInsert().Model(&rows).ExcludeColumn("id").Returning("NULL").Exec(ctx)
-	return err
+	return insertAll(ctx, tx, rows, false, "", nil)
 }
 
 // Outbox returns up to limit messages that wait, the highest priority first and
@@ -86,8 +101,8 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 	for i, r := range rows {
 		queued[i] = Queued{
 			ID:       r.ID,
-			Outgoing: Outgoing{Subject: r.Subject, MsgID: r.MsgID, Priority: r.Priority, AlertID: r.AlertID, Payload: r.Payload},
-			QueuedAt: r.QueuedAt.Time,
+			Outgoing: Outgoing{Subject: r.Subject, MsgID: r.MsgID, Priority: r.Priority, AlertID: r.AlertID, Version: r.Version, Peer: r.Peer, Withdraws: r.Withdraws, Payload: r.Payload},
+			QueuedAt: r.QueuedAt.Time, Trace: r.Traceparent,
 		}
 	}
 	return queued, nil
@@ -99,16 +114,17 @@ func waiting(q *bun.SelectQuery, limit int) *bun.SelectQuery {
 
 // Confirmed is a message of the outbox that its stream has confirmed.
 type Confirmed struct {
-	ID       int64
-	AlertID  string // as in [Outgoing]
+	Queued
 	Sequence uint64 // in the stream
 }
 
-type sharedRow struct {
-	bun.BaseModel `bun:"table:shared_alerts"`
-	AlertID       string    `bun:"alert_id,pk"`
-	Sequence      int64     `bun:"sequence"`
-	SharedAt      timestamp `bun:"shared_at"`
+type publishedRow struct {
+	bun.BaseModel `bun:"table:published_alerts,alias:p"`
+	AlertID       string            `bun:"alert_id,pk"`
+	Peer          federation.SiteID `bun:"peer,pk"`
+	Version       int               `bun:"version,pk"`
+	Sequence      int64             `bun:"sequence"`
+	PublishedAt   timestamp         `bun:"published_at"`
 }
 
 // Published takes messages out of the outbox that have been published. In the
@@ -119,42 +135,115 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) e
 		return nil
 	}
 	ids := make([]int64, len(done))
-	var shared []sharedRow
+	type key struct {
+		alert   string
+		peer    federation.SiteID
+		version int
+	}
+	newest := map[key]publishedRow{} // one statement must not write a row twice
 	for i, d := range done {
 		ids[i] = d.ID
-		if d.AlertID != "" {
-			shared = append(shared, sharedRow{AlertID: d.AlertID, Sequence: int64(d.Sequence), SharedAt: stamp(at)})
+		k := key{d.AlertID, d.Peer, d.Version}
+		if d.AlertID == "" {
+			continue
 		}
+		newest[k] = publishedRow{AlertID: d.AlertID, Peer: d.Peer, Version: d.Version, Sequence: int64(d.Sequence), PublishedAt: stamp(at)}
 	}
+	published := slices.SortedFunc(maps.Values(newest), func(a, b publishedRow) int {
+		return cmp.Or(strings.Compare(a.AlertID, b.AlertID), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Version, b.Version))
+	})
 	return s.write(ctx, "clearing the outbox", func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx); err != nil || len(shared) == 0 {
+		if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx); err != nil || len(published) == 0 {
 			return err
 		}
-		_, err := insert(ctx, tx, &shared) // another replica may have noted the same
+		// Another replica may have noted the same; a version that was sent again has a
+		// new place, which in a stream that was lost and made anew is no later one.
+		_, err := tx.NewInsert().Model(&published).On("CONFLICT (alert_id, peer, version) DO UPDATE").
+			Set("sequence = EXCLUDED.sequence").Set("published_at = EXCLUDED.published_at").
+			Where("EXCLUDED.published_at >= p.published_at").Exec(ctx)
 		return err
 	})
 }
 
-// Sharing is how far a local alert has come on its way into the stream. Neither
-// field is set where it was never to be shared, or was before sequences were kept.
-type Sharing struct {
-	Waiting  bool   // it is in the outbox
-	Sequence uint64 // in the stream; 0: not there yet
+// Place is where a version of an alert was published.
+type Place struct {
+	Sequence uint64
+	At       time.Time
 }
 
-// Sharing says how far an alert has come.
-func (s *Store) Sharing(ctx context.Context, alertID string) (Sharing, error) {
-	var found Sharing
-	err := s.read(ctx, "asking how far an alert has come", func(ctx context.Context, tx bun.Tx) (err error) {
-		if found.Waiting, err = tx.NewSelect().Model((*outboxRow)(nil)).Where("alert_id = ?", alertID).Exists(ctx); err != nil {
+// Places lists where the versions of an alert before the given one were published, in every form.
+func (s *Store) Places(ctx context.Context, alertID string, before int) ([]Place, error) {
+	var rows []publishedRow
+	if err := s.reader.NewSelect().Model(&rows).Where("alert_id = ?", alertID).Where("version < ?", before).Order("sequence").Scan(ctx); err != nil {
+		return nil, failed("asking where an alert was published", err)
+	}
+	places := make([]Place, len(rows))
+	for i, r := range rows {
+		places[i] = Place{uint64(r.Sequence), r.PublishedAt.Time}
+	}
+	return places, nil
+}
+
+// Sharing is how far the newest version of a local alert has come on its way to a
+// peer. Neither Waiting nor Sequence is set where it was never to be shared, or was
+// before sequences were kept.
+type Sharing struct {
+	Waiting     bool      // a version is in the outbox
+	Version     int       // the newest in the stream
+	Sequence    uint64    // of that; 0: none is there yet
+	PublishedAt time.Time // of that
+	// Peer is the one for whom that version was made; empty where it is for all alike.
+	Peer federation.SiteID
+}
+
+// In reports whether a stream with the given first and last sequence, that was made
+// at a moment, still holds the version. A stream that was lost begins anew with 1, so
+// a sequence from before that says nothing of it.
+func (s Sharing) In(made time.Time, first, last uint64) bool {
+	return s.Sequence > 0 && first <= s.Sequence && s.Sequence <= last && !s.PublishedAt.Before(made)
+}
+
+// Sharing says how far an alert has come on its way to a peer, in the form for all or
+// in its own.
+func (s *Store) Sharing(ctx context.Context, alertID string, peer federation.SiteID) (Sharing, error) {
+	found, err := s.Sharings(ctx, []string{alertID}, "", peer)
+	return found[alertID], err
+}
+
+// OwnSharing says how far the copies of an alert have come that were made for a peer alone.
+func (s *Store) OwnSharing(ctx context.Context, alertID string, peer federation.SiteID) (Sharing, error) {
+	found, err := s.Sharings(ctx, []string{alertID}, peer)
+	return found[alertID], err
+}
+
+// Sharings says how far alerts have come, by id, in any of the given forms: that for
+// a peer alone, or for all, which is the empty one.
+func (s *Store) Sharings(ctx context.Context, alertIDs []string, forms ...federation.SiteID) (map[string]Sharing, error) {
+	found := make(map[string]Sharing, len(alertIDs))
+	if len(alertIDs) == 0 {
+		return found, nil
+	}
+	mine := func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("alert_id IN ?", bun.Tuple(alertIDs)).Where("peer IN ?", bun.Tuple(forms))
+	}
+	err := s.read(ctx, "asking how far alerts have come", func(ctx context.Context, tx bun.Tx) error {
+		var rows []publishedRow
+		if err := mine(tx.NewSelect().Model(&rows)).OrderExpr("version, published_at, sequence").Scan(ctx); err != nil {
 			return err
 		}
-		row := sharedRow{AlertID: alertID}
-		if err = tx.NewSelect().Model(&row).WherePK().Scan(ctx); errors.Is(err, sql.ErrNoRows) {
-			return nil
+		for _, r := range rows { // the newest last
+			found[r.AlertID] = Sharing{Version: r.Version, Sequence: uint64(r.Sequence), PublishedAt: r.PublishedAt.Time, Peer: r.Peer}
 		}
-		found.Sequence = uint64(row.Sequence)
-		return err
+		var waiting []string
+		if err := mine(tx.NewSelect().Model((*outboxRow)(nil))).Column("alert_id").Scan(ctx, &waiting); err != nil {
+			return err
+		}
+		for _, id := range waiting {
+			w := found[id]
+			w.Waiting = true
+			found[id] = w
+		}
+		return nil
 	})
 	return found, err
 }
@@ -169,11 +258,17 @@ func (s *Store) OutboxDepth(ctx context.Context) (n int, oldest *time.Time, err 
 	return n, since.pointer(), nil
 }
 
-// changed reports whether a statement changed a row.
-func changed(res sql.Result, err error) (bool, error) {
+// affected is how many rows a statement changed.
+func affected(res sql.Result, err error) (int, error) {
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+// changed reports whether a statement changed a row.
+func changed(res sql.Result, err error) (bool, error) {
+	n, err := affected(res, err)
 	return n > 0, err
 }

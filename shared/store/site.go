@@ -16,6 +16,7 @@ type siteRow struct {
 	Name            string                `bun:"name"`
 	Tier            federation.Tier       `bun:"tier"`
 	Status          federation.SiteStatus `bun:"status"`
+	Reason          federation.SiteReason `bun:"reason"`
 	AgentsTotal     int                   `bun:"agents_total"`
 	AgentsOnline    int                   `bun:"agents_online"`
 	Version         string                `bun:"version"`
@@ -26,7 +27,7 @@ type siteRow struct {
 
 func (r siteRow) site(own federation.SiteID) federation.Site {
 	return federation.Site{
-		ID: r.ID, Name: r.Name, Tier: r.Tier, Status: r.Status, Local: r.ID == own,
+		ID: r.ID, Name: r.Name, Tier: r.Tier, Status: r.Status, Reason: r.Reason, Local: r.ID == own,
 		AgentsTotal: r.AgentsTotal, AgentsOnline: r.AgentsOnline, Version: r.Version,
 		LastHeartbeatAt: r.LastHeartbeatAt.pointer(), FirstSeenAt: r.FirstSeenAt.Time, HeartbeatSentAt: r.HeartbeatSentAt.Time,
 	}

@@ -41,12 +41,17 @@ type Store struct {
 // "postgres://…" or "postgresql://…". A SQLite file and its directory are made
 // where absent. A PostgreSQL server need not answer yet: see [Store.Ready].
 func Open(ctx context.Context, dsn string) (*Store, error) {
+	return OpenWithin(ctx, dsn, DefaultLimits)
+}
+
+// OpenWithin is [Open] with other limits than the default ones.
+func OpenWithin(ctx context.Context, dsn string, limits Limits) (*Store, error) {
 	scheme, rest, _ := strings.Cut(dsn, ":")
 	switch {
 	case scheme == "sqlite":
 		return openSQLite(ctx, rest)
 	case (scheme == "postgres" || scheme == "postgresql") && strings.HasPrefix(rest, "//"):
-		return openPostgres(dsn)
+		return openPostgres(dsn, limits)
 	}
 	return nil, badDSN(dsn, "sqlite:PATH, sqlite::memory:, postgres://… or postgresql://…")
 }

@@ -70,15 +70,25 @@ func TestStore(t *testing.T) {
 
 // suite is every test, in the files of what they are about.
 var suite = []func(*testing.T, fixture){
-	echoesMarkALink, oldHistoryGoes, aOneWayFailureIsTwoViews,
+	pagesGoOnFromAPlace, theQueueIsSearched, campaignsAreOfSeveralSites, minutesOfALinkAreKept,
+	dropsAddUp, watchesRoundTrip, aStalledDeliveryMarksItsLink, echoesMarkALink, aNewCauseIsATransition, aNewCauseIsToldOnce, aOneWayFailureIsTwoViews,
+	theFirstKeyOfASiteIsPinned, keysPinnedAtOnceAreOne, anAdministratorPinsAndUnpinsKeys, whatIsRefusedExplainsALateLink,
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,
 	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne,
-	replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
-	alertsComeInPages, alertsAreFiltered, listsUseIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
+	aBatchIsStoredAsOneByOne, replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
+	alertsComeInPages, alertsAreFiltered, listsUseIndexes, everyCallUsesIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
+	newerVersionsOfAPeerWin, versionsAtOnceLeaveTheNewest, rowsFromBeforeVersionsAreAsRaised,
+	refusalsAreNotedOnce, refusalsOfWhatIsHeldCount, oldRefusalsGo,
+	whatIsComparedComesInOrder, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,
 	outboxIsByPriority, publishedRowsGo, publishedAlertsKeepTheirSequence, sharingIsNotedAsOne, outboxIDsNeverReturn,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
 	firstGossipIsSeen, staleGossipChangesNothing, setBackClockIsTakenAfterSilence, gossipHealsSiteAndLink, gossipOfOneselfIsRefused, gossipAtOnceKeepsNewest, gossipWaitsForGossip, firstGossipAtOnceIsSeenOnce,
-	silenceAges, ageAtOnceGivesEachChangeOnce, ageAgainstGossip, ageNeverHeals,
+	gatesAreSetForAPeer, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
+	closedAlertsGo, whatIsComparedStays, historyGoes, notesAboutRefusedAlertsGo, twoThatForgetAtOnceShareTheWork,
+	goodbyeTakesSiteAndLinkDown,
+	keysAreKeptAndRevoked, sessionsEndWithTheirKey,
+	theAuditLogIsOneChain, whatIsDoneToTheAuditLogIsFound, aLogThatIsWrittenAnewIsNotTheOneThatWasNoted, replicasThatWriteTheAuditLogAtOnceMakeOneChain, aKeyAndItsRecordStandOrFallTogether,
+	silenceAges, ageAtOnceGivesEachChangeOnce, ageAgainstGossip, aClockSetBackAgesFromThen, ageNeverHeals,
 }
 
 func nameOf(f func(*testing.T, fixture)) string {
@@ -153,7 +163,7 @@ func clearOutbox(t *testing.T, s *Store) {
 	t.Helper()
 	var done []Confirmed
 	for _, q := range must(s.Outbox(t.Context(), 1000))(t) {
-		done = append(done, Confirmed{ID: q.ID})
+		done = append(done, Confirmed{Queued: q})
 	}
 	if err := s.Published(t.Context(), t0, done); err != nil {
 		t.Fatal(err)
@@ -196,9 +206,34 @@ func (f fixture) replicas(t *testing.T, n int) []*Store {
 	return stores
 }
 
+// migrationNames is every migration, in its order.
+var migrationNames = []string{
+	"0001_sites_and_links",
+	"0002_alerts",
+	"0003_outbox",
+	"0004_shared_sequence",
+	"0005_tlp",
+	"0006_link_probes",
+	"0007_transitions",
+	"0008_alert_versions",
+	"0009_sharing_gates",
+	"0010_reconciliation",
+	"0011_refusals",
+	"0012_backlog",
+	"0013_leaving",
+	"0014_trust",
+	"0015_retention",
+	"0016_keys_and_sessions",
+	"0017_audit",
+	"0019_traces",
+	"0020_queue_pages",
+	"0021_alert_marks",
+	"0023_link_minutes",
+}
+
 func migrateIsSafeTwice(t *testing.T, f fixture) {
 	s := f.open(t)
-	want := []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0004_shared_sequence", "0005_tlp", "0006_link_probes", "0007_transitions"}
+	want := migrationNames
 	before := must(s.Migrations(t.Context()))(t)
 	if len(before) != len(want) || before[0].AppliedAt != nil {
 		t.Errorf("a new database has the migrations %v", before)
@@ -224,7 +259,7 @@ func migrateIsSafeAtOnce(t *testing.T, f fixture) {
 	}) {
 		total = append(total, applied...)
 	}
-	equal(t, "applied by all together", total, []string{"0001_sites_and_links", "0002_alerts", "0003_outbox", "0004_shared_sequence", "0005_tlp", "0006_link_probes", "0007_transitions"})
+	equal(t, "applied by all together", total, migrationNames)
 }
 
 func readyNamesWhatIsMissing(t *testing.T, f fixture) {

@@ -44,6 +44,11 @@ func (t timestamp) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
 	return gen.Dialect().AppendTime(b, t.Time), nil
 }
 
+// text implements [texter].
+func (t timestamp) text() (sql, text string, null bool, err error) { //nolint:unparam // a list may fail
+	return "timestamptz", t.UTC().Format("2006-01-02 15:04:05.999999-07"), t.IsZero(), nil
+}
+
 // Scan implements [database/sql.Scanner].
 func (t *timestamp) Scan(src any) error {
 	switch src := src.(type) {
@@ -99,6 +104,15 @@ func (l list[T]) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return gen.Dialect().AppendString(b, string(data)), nil
+}
+
+// text implements [texter].
+func (l list[T]) text() (sql, text string, null bool, err error) {
+	if l == nil {
+		l = list[T]{}
+	}
+	data, err := json.Marshal([]T(l))
+	return "jsonb", string(data), false, err
 }
 
 // Scan implements [database/sql.Scanner].

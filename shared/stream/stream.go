@@ -17,6 +17,21 @@ import (
 type Limits struct {
 	MaxAge   time.Duration // 0: no bound
 	MaxBytes int64         // 0: no bound
+	MaxMsgs  int64         // 0: no bound
+}
+
+// Above is the limits of the alert stream of a site whose backlog has a bound. They
+// are the last resort, for they know no severity: the room between the two is for
+// what comes while the function backlog makes room.
+func Above(b federation.BacklogBound) Limits {
+	l := Limits{MaxAge: b.Age}
+	if b.Bytes > 0 {
+		l.MaxBytes = b.Bytes + b.Bytes/4 + 64<<20
+	}
+	if b.Messages > 0 {
+		l.MaxMsgs = int64(b.Messages + b.Messages/4 + 50_000)
+	}
+	return l
 }
 
 // Alerts keeps the alerts that site shares until each peer has pulled them. Its
@@ -44,6 +59,14 @@ func DeadLetters(site federation.SiteID) jetstream.StreamConfig {
 	return c
 }
 
+// Refusals keeps what the server says of alerts that a peer would not store, until
+// that is in the database of site.
+func Refusals(site federation.SiteID) jetstream.StreamConfig {
+	c := base(subject.RefusalStream(site), "shared alerts of "+string(site)+" that a peer could not store", Limits{MaxAge: 30 * 24 * time.Hour, MaxBytes: 64 << 20})
+	c.Subjects = []string{subject.Refusals(site)}
+	return c
+}
+
 // Ticks keeps the schedules of site. The server itself sends their ticks: one an
 // interval, however many replicas there are, and one, not a storm, after a pause.
 func Ticks(site federation.SiteID) jetstream.StreamConfig {
@@ -57,13 +80,24 @@ func Ticks(site federation.SiteID) jetstream.StreamConfig {
 
 func base(name, description string, l Limits) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
-		Name: name, Description: description, MaxAge: l.MaxAge, MaxBytes: l.MaxBytes,
+		Name: name, Description: description, MaxAge: l.MaxAge, MaxBytes: l.MaxBytes, MaxMsgs: l.MaxMsgs,
 		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, AllowDirect: true,
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = -1
 	}
+	if c.MaxMsgs == 0 {
+		c.MaxMsgs = -1
+	}
 	return c
+}
+
+// Filter is the subjects that a consumer is given. The server may keep one alone in either field.
+func Filter(c jetstream.ConsumerConfig) []string {
+	if c.FilterSubject != "" {
+		return []string{c.FilterSubject}
+	}
+	return c.FilterSubjects
 }
 
 // Apply is a stream's present configuration with what want says of it, and
@@ -72,7 +106,7 @@ func base(name, description string, l Limits) jetstream.StreamConfig {
 func Apply(have, want jetstream.StreamConfig) (merged jetstream.StreamConfig, changed bool) {
 	merged = have
 	merged.Description, merged.Subjects = want.Description, want.Subjects
-	merged.MaxAge, merged.MaxBytes = want.MaxAge, want.MaxBytes
+	merged.MaxAge, merged.MaxBytes, merged.MaxMsgs = want.MaxAge, want.MaxBytes, want.MaxMsgs
 	merged.Storage, merged.Retention, merged.Discard, merged.AllowDirect = want.Storage, want.Retention, want.Discard, want.AllowDirect
 	merged.AllowMsgSchedules, merged.AllowMsgTTL = want.AllowMsgSchedules, want.AllowMsgTTL
 	if want.Duplicates != 0 {

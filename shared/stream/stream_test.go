@@ -14,7 +14,7 @@ import (
 )
 
 func all(site federation.SiteID, l stream.Limits) []jetstream.StreamConfig {
-	return []jetstream.StreamConfig{stream.Alerts(site, l), stream.Events(site), stream.DeadLetters(site), stream.Ticks(site)}
+	return []jetstream.StreamConfig{stream.Alerts(site, l), stream.Events(site), stream.DeadLetters(site), stream.Refusals(site), stream.Ticks(site)}
 }
 
 func TestTheServerTakesEveryStreamAsOftenAsItIsOffered(t *testing.T) {
@@ -39,6 +39,7 @@ func TestTheServerTakesEveryStreamAsOftenAsItIsOffered(t *testing.T) {
 		subject.Alert(federation.High):                  subject.AlertStream("site-a"),
 		subject.Event("site-a", federation.AlertStored): subject.EventStream("site-a"),
 		subject.DeadLetter("site-a", "alertsink"):       subject.DeadLetterStream("site-a"),
+		"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED." + subject.AlertStream("site-a") + "." + subject.AlertConsumer("site-b"): subject.RefusalStream("site-a"),
 		subject.Tick("site-a", "heartbeat", "beat"):     subject.TickStream("site-a"),
 		subject.Schedule("site-a", "heartbeat", "beat"): subject.TickStream("site-a"),
 	} {
@@ -46,7 +47,8 @@ func TestTheServerTakesEveryStreamAsOftenAsItIsOffered(t *testing.T) {
 			t.Errorf("%s is captured by %q, want %q: %v", s, got, want, err)
 		}
 	}
-	for _, s := range []string{subject.Health("site-a"), subject.Nudge("site-a", "alertrelay"), subject.Function("site-a", "alertquery", "list"), subject.Event("site-b", federation.AlertStored)} {
+	for _, s := range []string{subject.Health("site-a"), subject.Nudge("site-a", "alertrelay"), subject.Function("site-a", "alertquery", "list"), subject.Event("site-b", federation.AlertStored),
+		"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED." + subject.AlertStream("site-b") + "." + subject.AlertConsumer("site-a")} {
 		if got, err := js.StreamNameBySubject(ctx, s); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Errorf("%s is captured by %q: %v", s, got, err)
 		}
@@ -71,6 +73,25 @@ func TestASecondPublishOfTheSameAlertIsNothing(t *testing.T) {
 	}
 	if info.State.Msgs != 1 {
 		t.Errorf("the stream holds %d messages", info.State.Msgs)
+	}
+}
+
+func TestTheLimitsAreAboveTheBoundOfTheBacklog(t *testing.T) {
+	got := stream.Above(federation.BacklogBound{Messages: 1000, Bytes: 400 << 20, Age: time.Hour})
+	if want := (stream.Limits{MaxMsgs: 51_250, MaxBytes: 564 << 20, MaxAge: time.Hour}); got != want {
+		t.Errorf("the limits are %+v, want %+v", got, want)
+	}
+	if got := stream.Above(federation.BacklogBound{}); got != (stream.Limits{}) {
+		t.Errorf("without a bound the limits are %+v", got)
+	}
+	js := natstest.Bus(t, natstest.Start(t, "site-a"), "site-a", "test").JetStream()
+	s, err := js.CreateStream(t.Context(), stream.Alerts("site-a", got))
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, changed := stream.Apply(s.CachedInfo().Config, stream.Alerts("site-a", stream.Limits{}))
+	if !changed || merged.MaxMsgs != -1 {
+		t.Errorf("without a bound the stream would hold %d alerts, a change: %t", merged.MaxMsgs, changed)
 	}
 }
 

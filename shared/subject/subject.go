@@ -1,10 +1,16 @@
 // Package subject holds every subject, stream and consumer name of the mesh.
 //
-// Three families cross between sites and are part of the contract:
+// These families cross between sites; gossip and shared alerts are part of the contract:
 //
 //	aurora.federation.health.<site_id>        gossip of a site
 //	aurora.federation.echo.<site_id>          a round trip to a site, for latency
+//	aurora.federation.reconcile.<origin>.<peer>.<step>
+//	                                          a peer compares with an origin what it has of it
+//	aurora.federation.ack.<stream>.<consumer>.<...>
+//	                                          an an acknowledgement that says whose it is
 //	aurora.alerts.federation.<severity>       shared alerts, captured by the origin's own stream
+//	aurora.alerts.federation.<severity>.to.<site_id>
+//	                                          the same, as one peer alone is to have them
 //
 // Everything else belongs to one site and carries its id,
 //
@@ -14,28 +20,83 @@
 //	aurora.site.<site_id>.event.<kind>                   what happened at the site
 //	aurora.site.<site_id>.nudge.<function>               "there is work", without payload
 //	aurora.site.<site_id>.deadletter.<function>          what a function could not do
+//	aurora.site.<site_id>.ack.<stream>.<consumer>.<...>  an acknowledgement within the site
 //
 // because an unscoped subject is answered by whoever is left: with the last local
 // responder gone, a peer would answer with the wrong site's data.
+//
+// Another family, aurora.server.>, is what the site's own NATS server tells of its
+// connections. Nobody answers it, and it does not cross.
 package subject
 
-import "github.com/auroramesh/auroramesh/shared/federation"
+import (
+	"slices"
+	"strings"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
 
 const (
 	// AllHealth matches the gossip of every site.
 	AllHealth = "aurora.federation.health.*"
 	// AllAlerts matches every shared alert.
 	AllAlerts = "aurora.alerts.federation.>"
+	// Connected is where the server tells of a connection that came.
+	Connected = "aurora.server.connected"
+	// Disconnected is where it tells of one that went.
+	Disconnected = "aurora.server.disconnected"
+	// Refused matches where it tells of one that it did not let in.
+	Refused = "aurora.server.refused.*"
 )
 
 // Health is where a site publishes its gossip.
 func Health(site federation.SiteID) string { return "aurora.federation.health." + string(site) }
 
+// HealthSite is the site in a subject of [Health].
+func HealthSite(subj string) federation.SiteID {
+	return federation.SiteID(strings.TrimPrefix(subj, "aurora.federation.health."))
+}
+
+// Signed reports whether what is published under a subject is for the peers to read,
+// so that it bears the signature of its site. Questions that sites ask each other
+// are signed by what they are; an echo is not: it tells the time, and who stands in
+// the way could hold it up all the same.
+func Signed(subj string) bool {
+	return strings.HasPrefix(subj, "aurora.federation.health.") || strings.HasPrefix(subj, "aurora.alerts.federation.")
+}
+
+// AlertFor is the one peer for whom a shared alert under this subject is; empty where it is for all.
+func AlertFor(subj string) federation.SiteID {
+	_, peer, _ := strings.Cut(strings.TrimPrefix(subj, "aurora.alerts.federation."), ".to.")
+	return federation.SiteID(peer)
+}
+
 // Echo is where a site answers echoes.
 func Echo(site federation.SiteID) string { return "aurora.federation.echo." + string(site) }
 
+// Reconcile is where an origin answers a step of the reconciliation with a peer. The
+// peer stands in the subject, so that a site can be allowed its own name only. With
+// "*" as the peer it matches that step of all.
+func Reconcile(origin, peer federation.SiteID, step string) string {
+	return "aurora.federation.reconcile." + string(origin) + "." + string(peer) + "." + step
+}
+
+// ReconcilePeer is the peer in a subject of [Reconcile].
+func ReconcilePeer(subj string) federation.SiteID {
+	parts := strings.Split(subj, ".")
+	return federation.SiteID(parts[max(len(parts)-2, 0)])
+}
+
 // Alert is where a site publishes its shared alerts of one severity.
 func Alert(s federation.Severity) string { return "aurora.alerts.federation." + string(s) }
+
+// AlertTo is where a site publishes the copies that it makes for one peer alone.
+func AlertTo(s federation.Severity, peer federation.SiteID) string {
+	return Alert(s) + ".to." + string(peer)
+}
+
+// AlertsOf matches every shared alert of one severity, those for one peer alone among them.
+func AlertsOf(s federation.Severity) []string { return []string{Alert(s), Alert(s) + ".>"} }
 
 // Function is where an endpoint of a function is asked.
 func Function(site federation.SiteID, function, endpoint string) string {
@@ -84,13 +145,103 @@ func local(site federation.SiteID) string { return "aurora.site." + string(site)
 // so two origins with one stream name would take each other's acknowledgements.
 func AlertStream(origin federation.SiteID) string { return "ALERTS_" + string(origin) }
 
-// AlertConsumer is the durable consumer of a peer at an origin's alert stream.
+// AlertConsumer is the durable consumer of a peer at an origin's alert stream for
+// all alerts but the critical ones; see [AlertConsumers].
 func AlertConsumer(peer federation.SiteID) string { return string(peer) }
+
+// Lane is one of the durable consumers of a peer at an origin's alert stream.
+type Lane struct {
+	Consumer   string
+	Severities []federation.Severity
+}
+
+// AlertConsumers are the lanes of a peer: the critical alerts have one of their
+// own, so that they never wait behind the others. No site id has the underscore.
+func AlertConsumers(peer federation.SiteID) []Lane {
+	urgent := func(s federation.Severity) bool { return s == federation.Critical }
+	return []Lane{
+		{AlertConsumer(peer) + "_critical", []federation.Severity{federation.Critical}},
+		{AlertConsumer(peer), slices.DeleteFunc(federation.Severities(), urgent)},
+	}
+}
 
 // AlertConsumerInfo is where the JetStream of an origin is asked about the consumer of a peer.
 func AlertConsumerInfo(origin, peer federation.SiteID) string {
-	return "$JS." + Domain(origin) + ".API.CONSUMER.INFO." + AlertStream(origin) + "." + AlertConsumer(peer)
+	return ConsumerInfo(origin, AlertStream(origin), AlertConsumer(peer))
 }
+
+// ConsumerInfo is where the JetStream of a site is asked about a consumer.
+func ConsumerInfo(site federation.SiteID, stream, consumer string) string {
+	return "$JS." + Domain(site) + ".API.CONSUMER.INFO." + stream + "." + consumer
+}
+
+// ConsumerNext is where the JetStream of a site is pulled from a consumer.
+func ConsumerNext(site federation.SiteID, stream, consumer string) string {
+	return "$JS." + Domain(site) + ".API.CONSUMER.MSG.NEXT." + stream + "." + consumer
+}
+
+// ConsumerPeer is the peer whose lane at an alert stream has this name.
+func ConsumerPeer(consumer string) federation.SiteID {
+	peer, _, _ := strings.Cut(consumer, "_")
+	return federation.SiteID(peer)
+}
+
+// rawAck is how the server names the acknowledgements to all its consumers. It lets
+// them pass its leafnodes whatever those are permitted, so a deployed server takes none
+// under this name: see infra/nats.
+const rawAck = "$JS.ACK."
+
+// RawAcks matches every acknowledgement as the server names it.
+const RawAcks = rawAck + ">"
+
+// ForgedAck matches what becomes of an acknowledgement under the server's own name. Nobody
+// listens but who looks for it.
+const ForgedAck = "aurora.server.forged-ack.>"
+
+// AckProbe is where a server that wants acknowledgements under the site's names answers.
+func AckProbe(site federation.SiteID) string { return local(site) + "ack" }
+
+// OwnAcks matches the acknowledgements of a site's functions to the site's own
+// consumers, with what its server makes of them.
+func OwnAcks(site federation.SiteID) (from, to string) {
+	return local(site) + "ack.*.*.*.*.*.*.*", rawAck + "$1.$2.$3.$4.$5.$6.$7"
+}
+
+// PeerAcks matches those of the peers to the alert stream of an origin, with what the
+// origin's server makes of them.
+func PeerAcks(origin federation.SiteID) (from, to string) {
+	return peerAck + AlertStream(origin) + ".*.*.*.*.*.*", rawAck + AlertStream(origin) + ".$1.$2.$3.$4.$5.$6"
+}
+
+// PeerAcksOf matches those of one consumer. "*" stands for any stream.
+func PeerAcksOf(stream, consumer string) string { return peerAck + stream + "." + consumer + ".>" }
+
+const peerAck = "aurora.federation.ack."
+
+// Ack is where a function of a site acknowledges what a consumer at origin has sent it
+// with this reply, at a server that wants the site's names.
+func Ack(site, origin federation.SiteID, reply string) string {
+	rest, raw := strings.CutPrefix(reply, rawAck)
+	switch {
+	case !raw:
+		return reply
+	case site == origin:
+		return local(site) + "ack." + rest
+	}
+	return peerAck + rest
+}
+
+// Refusals matches what the server of an origin says when a peer ends the delivery
+// of a shared alert without having stored it.
+func Refusals(origin federation.SiteID) string {
+	return "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED." + AlertStream(origin) + ".*"
+}
+
+// RefusalStream keeps these until they are in the database of the origin.
+func RefusalStream(origin federation.SiteID) string { return "REFUSALS_" + string(origin) }
+
+// RefusalConsumer is the durable consumer that the replicas of ledger share there.
+const RefusalConsumer = "ledger_refusals"
 
 // EventStream keeps the events of a site.
 func EventStream(site federation.SiteID) string { return "EVENTS_" + string(site) }
@@ -106,7 +257,7 @@ func TickConsumer(function, trigger string) string { return function + "_" + tri
 
 // Inbox is the prefix of the inboxes of a site's connections, so that its peers
 // can be allowed to answer it and nobody else.
-func Inbox(site federation.SiteID) string { return "_INBOX_" + string(site) }
+func Inbox(site federation.SiteID) string { return "_INBOX." + string(site) }
 
 // Domain is the JetStream domain of a site.
 func Domain(site federation.SiteID) string { return string(site) }

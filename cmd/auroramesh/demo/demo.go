@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -23,6 +24,7 @@ import (
 	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/linkproxy"
 	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/subject"
@@ -45,13 +47,20 @@ type Options struct {
 	// LeafURL, where set, is the address that site number i takes for the primary's
 	// leafnode listener, such as that of a proxy in front of it.
 	LeafURL func(i int, listener string) string
+	// Lines puts a line that can be broken before every leaf: see [Demo.Lines].
+	Lines bool
 	// Now, where set, is the clock of site number i.
 	Now func(i int) func() time.Time
+
+	lines *linkproxy.Control
 }
 
 // Demo is sites at work.
 type Demo struct {
 	Sites []*Site
+	// Lines holds the line of each leaf to the primary, by their link; nil where the
+	// options ask for none.
+	Lines *linkproxy.Control
 	temp  string // to be removed at the end
 }
 
@@ -64,6 +73,7 @@ type Site struct {
 	Leaf     string // host:port of the leafnode listener, empty for a leaf
 
 	server *server.Server
+	empty  func() (*server.Server, error) // a NATS server in place of the one that stopped, without what that kept
 }
 
 // Start starts the sites and waits until they are at work and see each other.
@@ -81,6 +91,10 @@ func Start(ctx context.Context, o Options) (d *Demo, err error) {
 		return nil, err
 	}
 	d = &Demo{}
+	if o.Lines {
+		d.Lines = linkproxy.NewControl()
+		o.lines = d.Lines
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Stop(context.WithoutCancel(ctx)))
@@ -107,7 +121,19 @@ func Start(ctx context.Context, o Options) (d *Demo, err error) {
 			return d, err
 		}
 	}
+	if d.Lines != nil {
+		d.Lines.Name(d.ends())
+	}
 	return d, nil
+}
+
+// ends are the sites and their APIs, as a control of lines names them.
+func (d *Demo) ends() []linkproxy.End {
+	ends := make([]linkproxy.End, len(d.Sites))
+	for i, s := range d.Sites {
+		ends[i] = linkproxy.End{Site: string(s.ID().ID), API: s.API}
+	}
+	return ends
 }
 
 // SiteID is the id of site number i: site-a, site-b, …
@@ -127,6 +153,7 @@ func (o Options) start(ctx context.Context, i int, before []*Site) (s *Site, err
 		}
 		s.Leaf = net.JoinHostPort("127.0.0.1", strconv.Itoa(v.LeafNode.Port))
 	}
+	s.empty = func() (*server.Server, error) { return o.startEmpty(i, dir, before, s) }
 	if s.Settings, err = o.settings(i, dir, s.NATS); err != nil {
 		return s, err
 	}
@@ -169,9 +196,9 @@ func (o Options) startNATS(i int, dir string, before []*Site) (*server.Server, e
 			opts.LeafNode.Port = o.LeafPort
 		}
 	} else {
-		leaf := before[0].Leaf
-		if o.LeafURL != nil {
-			leaf = o.LeafURL(i, leaf)
+		leaf, err := o.leaf(i, before[0].Leaf)
+		if err != nil {
+			return nil, err
 		}
 		opts.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: leaf}}
 	}
@@ -189,6 +216,45 @@ func (o Options) startNATS(i int, dir string, before []*Site) (*server.Server, e
 	return srv, nil
 }
 
+// leaf is the address that site number i takes for the listener of the primary.
+func (o Options) leaf(i int, listener string) (string, error) {
+	switch {
+	case o.LeafURL != nil:
+		return o.LeafURL(i, listener), nil
+	case o.lines == nil:
+		return listener, nil
+	}
+	line, err := linkproxy.Listen("127.0.0.1:0", listener)
+	if err != nil {
+		return "", err
+	}
+	o.lines.Add(federation.LinkID(SiteID(0), SiteID(i)), line)
+	return line.Addr(), nil
+}
+
+// startEmpty runs the server of a site once more, at its addresses and with nothing kept.
+func (o Options) startEmpty(i int, dir string, before []*Site, s *Site) (*server.Server, error) {
+	if err := os.RemoveAll(filepath.Join(dir, "jetstream")); err != nil {
+		return nil, fmt.Errorf("removing what JetStream kept: %w", err)
+	}
+	port := func(hostport string) (n int, err error) {
+		_, p, err := net.SplitHostPort(hostport)
+		if err == nil {
+			n, err = strconv.Atoi(p)
+		}
+		return n, err
+	}
+	at, err := port(strings.TrimPrefix(s.NATS, "nats://"))
+	if err == nil && i == 0 {
+		o.LeafPort, err = port(s.Leaf)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the addresses of %s: %w", SiteID(i), err)
+	}
+	o.NATSPort = at - i
+	return o.startNATS(i, dir, before)
+}
+
 func (o Options) settings(i int, dir, natsURL string) (settings.Settings, error) {
 	port := 0
 	if o.APIPort != 0 {
@@ -199,21 +265,22 @@ func (o Options) settings(i int, dir, natsURL string) (settings.Settings, error)
 		tier = federation.Primary
 	}
 	environ := map[string]string{
-		"FEDERATION_SITE_ID":   string(SiteID(i)),
-		"FEDERATION_SITE_NAME": "Site " + string(rune('A'+i)),
-		"FEDERATION_SITE_TIER": string(tier),
-		"NATS_URL":             natsURL,
-		"DATABASE_URL":         "sqlite:" + filepath.Join(dir, "auroramesh.db"),
-		"HTTP_LISTEN":          net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
+		"FEDERATION_SITE_ID":      string(SiteID(i)),
+		"FEDERATION_SITE_NAME":    "Site " + string(rune('A'+i)),
+		"FEDERATION_SITE_TIER":    string(tier),
+		"NATS_URL":                natsURL,
+		"DATABASE_URL":            "sqlite:" + filepath.Join(dir, "auroramesh.db"),
+		"FEDERATION_IDENTITY_DIR": filepath.Join(dir, "identity"),
+		"HTTP_LISTEN":             net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
 	}
-	// What the mesh does is for the caller's environment to say; who and where a
+	// What the mesh does, and who follows it, is for the caller's environment to say; who and where a
 	// site of the demo is, is not.
-	for _, name := range []string{
-		"FEDERATION_ENABLED", "FEDERATION_HEARTBEAT_INTERVAL_SECONDS", "FEDERATION_DEGRADED_AFTER_SECONDS",
-		"FEDERATION_DOWN_AFTER_SECONDS", "FEDERATION_FEDERATE_MIN_SEVERITY",
-	} {
-		if v, ok := os.LookupEnv(name); ok {
-			environ[name] = v
+	for _, v := range settings.Variables() {
+		if _, fixed := environ[v.Name]; fixed || !strings.HasPrefix(v.Name, "FEDERATION_") && !strings.HasPrefix(v.Name, "OTEL_") {
+			continue
+		}
+		if value, ok := os.LookupEnv(v.Name); ok {
+			environ[v.Name] = value
 		}
 	}
 	s, err := settings.Load(environ)
@@ -283,6 +350,9 @@ func (d *Demo) Stop(ctx context.Context) error {
 	for i := len(d.Sites) - 1; i >= 0; i-- {
 		failed = append(failed, d.Sites[i].stop(ctx))
 	}
+	if d.Lines != nil {
+		failed = append(failed, d.Lines.Close())
+	}
 	if d.temp != "" {
 		failed = append(failed, os.RemoveAll(d.temp))
 	}
@@ -297,6 +367,18 @@ func (s *Site) stop(ctx context.Context) error {
 	if s.server != nil {
 		s.server.Shutdown()
 		s.server.WaitForShutdown()
+	}
+	return err
+}
+
+// Lose stops the NATS server of the site, removes all that its JetStream kept, and
+// starts it again at the same address, while the functions go on: as a disk that is lost.
+func (s *Site) Lose() error {
+	s.server.Shutdown()
+	s.server.WaitForShutdown()
+	srv, err := s.empty()
+	if err == nil {
+		s.server = srv
 	}
 	return err
 }

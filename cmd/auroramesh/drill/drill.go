@@ -1,7 +1,9 @@
-// Package drill proves the promise of the mesh: it starts two whole sites with a
-// line between them, raises alerts at both, cuts the line and heals it, and then
-// compares the queues. Every alert that a site accepted must be at the other one,
-// exactly once. The command `auroramesh drill` runs it.
+// Package drill proves the promise of the mesh: it raises alerts at every site,
+// breaks a line between two of them and heals it, and then compares the queues.
+// Every alert that a site accepted must be at every other one, exactly once. The
+// sites are its own, started for the drill, or running ones, of which it uses the
+// API and the control of their lines and nothing else. The command `auroramesh
+// drill` runs it.
 package drill
 
 import (
@@ -10,40 +12,53 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
-	"github.com/auroramesh/auroramesh/shared/apiclient"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/linkproxy"
-	"github.com/auroramesh/auroramesh/shared/settings"
 )
 
 // Times of a drill that nobody needs to change.
 const (
-	startTime = 30 * time.Second       // at most, until both sites see a healthy link
-	stopTime  = 10 * time.Second       // at most, for stopping them
+	startTime = 30 * time.Second       // at most, until all sites see healthy links
+	stopTime  = 10 * time.Second       // at most, for stopping the drill's own
+	healTime  = 5 * time.Second        // at most, for healing the line; until a line that nobody heals does so by itself
 	calm      = time.Second            // with alerts but without the fault, before it and after it
 	look      = 20 * time.Millisecond  // between two readings of a topology
 	recheck   = 100 * time.Millisecond // between two readings of the ledgers
 )
 
-// MaxRate is the highest rate of a drill. What the sites cannot take of it is not raised.
-const MaxRate = 1000
+// Bounds of a drill. What the sites cannot take of the rate is not raised.
+const (
+	MaxRate  = 1000    // alerts a second, at each site
+	MaxCount = 100_000 // alerts in all, at each site
+)
 
-// faults are what a drill does to the line, by the word for it.
-var faults = map[string]linkproxy.Mode{"cut": linkproxy.Cut, "blackhole": linkproxy.BlackHole}
+// Lines breaks and heals lines: a [linkproxy.Control], here or behind its address.
+type Lines interface {
+	Lines(context.Context) (linkproxy.Lines, error)
+	Set(ctx context.Context, link string, o linkproxy.Order) (linkproxy.Line, error)
+}
 
 // Options say how a drill goes.
 type Options struct {
-	Fault    string        // cut or blackhole
-	For      time.Duration // how long the fault lasts
-	Rate     float64       // alerts a second, at each site
-	Timeout  time.Duration // how long after the fault every alert may take to arrive
+	Fault   string        // cut or blackhole
+	For     time.Duration // how long the fault lasts
+	Rate    float64       // alerts a second, at each site
+	Timeout time.Duration // how long after the fault every alert may take to arrive
+	Link    string        // whose line is broken; empty: the first one's
+	Sites   int           // how many of its own the drill starts; 0: two, or none where APIs are given
+
+	// APIs are the addresses of running sites, and Control breaks their lines; without
+	// them the drill starts its own.
+	APIs    []string
+	Control Lines
+
 	Version  string
 	Log      *slog.Logger
 	Progress func(string) // is told of each phase
@@ -52,108 +67,79 @@ type Options struct {
 // Validate refuses options with which there is no drill, and names each that is wrong.
 func (o Options) Validate() error {
 	var wrong fault.Fields
-	if _, ok := faults[o.Fault]; !ok {
+	if w := linkproxy.Word(o.Fault); w != linkproxy.WordCut && w != linkproxy.WordBlackHole {
 		wrong.Add("fault", o.Fault, "cut or blackhole")
 	}
 	if o.For < time.Second || o.For > time.Hour {
 		wrong.Add("for", o.For.String(), "a duration from 1s to 1h")
 	}
-	if !(o.Rate > 0 && o.Rate <= MaxRate) {
+	switch count := o.Rate * (o.For + 2*calm).Seconds(); {
+	case !(o.Rate > 0 && o.Rate <= MaxRate):
 		wrong.Add("rate", strconv.FormatFloat(o.Rate, 'g', -1, 64), "a number over 0, up to "+strconv.Itoa(MaxRate))
+	case o.For <= time.Hour && count > MaxCount:
+		wrong.Add("rate", strconv.FormatFloat(o.Rate, 'g', -1, 64), "a number with which there are at most "+strconv.Itoa(MaxCount)+" alerts at a site in all")
 	}
 	if o.Timeout < time.Second || o.Timeout > time.Hour {
 		wrong.Add("timeout", o.Timeout.String(), "a duration from 1s to 1h")
 	}
+	switch {
+	case o.Control == nil && o.Sites != 0 && (o.Sites < 2 || o.Sites > demo.MaxSites):
+		wrong.Add("sites", strconv.Itoa(o.Sites), "a whole number from 2 to "+strconv.Itoa(demo.MaxSites))
+	case o.Control != nil && o.Sites != 0:
+		wrong.Add("sites", strconv.Itoa(o.Sites), "none where the sites run already")
+	}
+	if o.Control != nil && len(o.APIs) < 2 {
+		wrong.Add("api", strings.Join(o.APIs, ", "), "the addresses of two sites or more")
+	}
 	return wrong.Err("the drill cannot start")
-}
-
-// end is one site of the drill.
-type end struct {
-	id       federation.SiteID
-	api      *apiclient.Client
-	accepted []Accepted // what it took from the drill
 }
 
 // run is one drill at work.
 type run struct {
 	Options
-	name  string // stands in every title, so that no two drills raise the same alert
-	proxy *linkproxy.Proxy
-	ends  []*end
+	name       string // stands in every title, so that no two drills raise the same alert
+	lines      Lines
+	line       string // the line that is broken
+	link       string // the link that it carries
+	severities []federation.Severity
+	ends       []*end
 }
 
 // Run runs a drill. An error means that there was none; what it found out is for
-// [Report.Verdict] to judge. When it returns, everything it started has stopped.
+// [Report.Verdict] to judge. When it returns, everything it started has stopped,
+// and the line is healed.
 func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
 	}
-	r := &run{Options: o, name: strconv.FormatUint(rand.Uint64(), 36)}
-	r.Progress("Starting two sites with a line between them ...")
-	sites, err := r.start(ctx)
+	r := &run{Options: o, name: strconv.FormatUint(rand.Uint64(), 36), lines: o.Control}
+	var sites *demo.Demo
 	defer func() {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-		defer cancel()
-		var failed []error
-		if sites != nil {
-			failed = append(failed, sites.Stop(stop))
-		}
-		if r.proxy != nil {
-			failed = append(failed, r.proxy.Close())
-		}
 		if ctx.Err() != nil { // whatever else went wrong, went wrong because of it
 			err = ctx.Err()
 		}
-		err = errors.Join(append([]error{err}, failed...)...)
+		if sites != nil {
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+			defer cancel()
+			err = errors.Join(err, sites.Stop(stop))
+		}
 	}()
-	if err != nil {
+	if r.lines == nil {
+		if sites, err = r.start(ctx); err != nil {
+			return Report{}, err
+		}
+	}
+	if err := r.join(ctx); err != nil {
 		return Report{}, err
 	}
 	return r.drill(ctx)
-}
-
-// start starts the sites, and waits until each sees a healthy link.
-func (r *run) start(ctx context.Context) (*demo.Demo, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
-	var broken error
-	sites, err := demo.Start(ctx, demo.Options{
-		Sites: 2, Version: r.Version, Log: r.Log,
-		Configure: func(_ int, s *settings.Settings) {
-			s.HeartbeatSeconds, s.DegradedSeconds, s.DownSeconds = 1, 3, 6
-			s.Enabled, s.MinSeverity = true, string(federation.High)
-		},
-		LeafURL: func(_ int, listener string) string {
-			if r.proxy, broken = linkproxy.Listen("127.0.0.1:0", listener); broken != nil {
-				return listener
-			}
-			return r.proxy.Addr()
-		},
-	})
-	if err := errors.Join(err, broken); err != nil {
-		return sites, err
-	}
-	for _, s := range sites.Sites {
-		api, err := apiclient.New(s.API)
-		if err != nil {
-			return sites, err
-		}
-		r.ends = append(r.ends, &end{id: s.ID().ID, api: api})
-	}
-	for _, e := range r.ends {
-		if _, err := e.await(ctx, true); err != nil {
-			return sites, fmt.Errorf("waiting until %s sees a healthy link: %w", e.id, err)
-		}
-	}
-	return sites, nil
 }
 
 // drill raises, breaks, heals, waits and compares.
 func (r *run) drill(ctx context.Context) (Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var raising, watching sync.WaitGroup
-	defer watching.Wait()
+	var raising sync.WaitGroup
 	defer raising.Wait()
 	defer cancel(nil)
 	enough := make(chan struct{})
@@ -168,28 +154,10 @@ func (r *run) drill(ctx context.Context) (Report, error) {
 	if err := pause(ctx, calm); err != nil {
 		return Report{}, err
 	}
-
-	report := Report{
-		Fault: r.Fault, Rate: r.Rate, TimeoutSeconds: r.Timeout.Seconds(), FaultAt: time.Now().UTC(),
-		Detections: make([]Detection, len(r.ends)), Directions: make([]Direction, len(r.ends)),
-	}
-	r.proxy.Set(faults[r.Fault])
-	r.Progress(fmt.Sprintf("The fault (%s) is set, for %v ...", r.Fault, r.For))
-	faulty, over := context.WithTimeout(ctx, r.For)
-	defer over()
-	for i, e := range r.ends {
-		report.Detections[i].Site = e.id
-		watching.Go(func() { report.Detections[i].watch(faulty, e, report.FaultAt) })
-	}
-	err := pause(ctx, r.For)
-	over()
-	watching.Wait()
-	if err != nil {
+	report := Report{Run: r.name, Link: r.link, Running: r.Control != nil, Fault: r.Fault, Rate: r.Rate, TimeoutSeconds: r.Timeout.Seconds()}
+	if err := r.breakLine(ctx, &report); err != nil {
 		return Report{}, err
 	}
-
-	r.proxy.Set(linkproxy.Pass)
-	report.HealedAt = time.Now().UTC()
 	r.Progress("Healed ...")
 	if err := pause(ctx, calm); err != nil {
 		return Report{}, err
@@ -199,9 +167,33 @@ func (r *run) drill(ctx context.Context) (Report, error) {
 	if ctx.Err() != nil {
 		return Report{}, context.Cause(ctx)
 	}
-	r.Progress(fmt.Sprintf("%d alerts were accepted; waiting until each is at the other site, at most %v ...",
-		len(r.ends[0].accepted)+len(r.ends[1].accepted), r.Timeout))
+	for _, e := range r.ends {
+		report.Raised += len(e.accepted)
+		report.Meanwhile += within(e.accepted, report.FaultAt, report.HealedAt)
+	}
+	if err := r.detect(ctx, &report); err != nil {
+		return Report{}, err
+	}
+	r.Progress(fmt.Sprintf("%d alerts were accepted; waiting until each is at every other site, at most %v ...", report.Raised, r.Timeout))
 	return report, r.settle(ctx, &report)
+}
+
+// breakLine breaks the line for its time. It is healed whatever becomes of the
+// drill: at its end here, and by itself where the drill dies.
+func (r *run) breakLine(ctx context.Context, report *Report) error {
+	report.FaultAt = time.Now().UTC()
+	if _, err := r.lines.Set(ctx, r.line, linkproxy.Order{Mode: linkproxy.Word(r.Fault), Seconds: (r.For + healTime).Seconds()}); err != nil {
+		return fmt.Errorf("breaking the line %s: %w", r.line, err)
+	}
+	r.Progress(fmt.Sprintf("The fault (%s) is set on %s, for %v ...", r.Fault, r.line, r.For))
+	err := pause(ctx, r.For)
+	healing, cancel := context.WithTimeout(context.WithoutCancel(ctx), healTime)
+	defer cancel()
+	if _, failed := r.lines.Set(healing, r.line, linkproxy.Order{Mode: linkproxy.WordPass}); failed != nil {
+		err = errors.Join(err, fmt.Errorf("healing the line %s: %w", r.line, failed))
+	}
+	report.HealedAt = time.Now().UTC()
+	return err
 }
 
 // settle compares the queues until all has arrived or the time is up.
@@ -216,9 +208,10 @@ func (r *run) settle(ctx context.Context, report *Report) error {
 			if err := r.compare(ctx, report); err != nil {
 				return err
 			}
+			// At running sites something of somebody else may wait for ever.
 			lost, _ := report.totals()
 			report.Waiting = !idle
-			if report.Converged = idle && lost == 0; report.Converged || last {
+			if report.Converged = (idle || report.Running) && lost == 0; report.Converged || last {
 				return nil
 			}
 		}
@@ -228,39 +221,28 @@ func (r *run) settle(ctx context.Context, report *Report) error {
 	}
 }
 
-// idle reports whether nothing waits for a peer, at either site.
-func (r *run) idle(ctx context.Context) (bool, error) {
-	for _, e := range r.ends {
-		ledger, err := e.api.Deliveries(ctx)
-		if err != nil {
-			return false, err
-		}
-		out := slices.IndexFunc(ledger.Deliveries, func(d federation.Delivery) bool { return d.Direction == federation.Outbound })
-		if out < 0 {
-			return false, nil
-		}
-		if d := ledger.Deliveries[out]; d.Pending == nil || *d.Pending > 0 {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// compare reads both queues and fills in both directions.
+// compare reads the queues and fills in every direction.
 func (r *run) compare(ctx context.Context, report *Report) error {
-	var queues [2][]federation.Alert
+	queues := make([][]federation.Alert, len(r.ends))
 	for i, e := range r.ends {
 		var err error
-		if queues[i], err = queue(ctx, e.api); err != nil {
+		if queues[i], err = e.queue(ctx); err != nil {
 			return err
 		}
 	}
-	for i, e := range r.ends {
-		d := Compare(e.id, e.accepted, queues[i], queues[1-i])
-		d.To = r.ends[1-i].id
-		d.timed(e.accepted, queues[1-i], report.FaultAt, report.HealedAt)
-		report.Directions[i] = d
+	report.Directions = report.Directions[:0]
+	for i, from := range r.ends {
+		for j, to := range r.ends {
+			if i == j {
+				continue
+			}
+			d := Compare(from.id, from.accepted, queues[i], queues[j])
+			d.To = to.id
+			d.timed(from.accepted, queues[j], report.FaultAt, report.HealedAt, to.ahead)
+			report.Directions = append(report.Directions, d)
+		}
 	}
+	report.ConvergedSeconds = report.converged()
 	return nil
 }
 
@@ -306,26 +288,10 @@ func (r *run) raise(ctx context.Context, e *end, enough <-chan struct{}) error {
 // alert is number i of a site: every one with another title, and admitted by the gate.
 func (r *run) alert(site federation.SiteID, i int) federation.NewAlert {
 	return federation.NewAlert{
-		Title:    fmt.Sprintf("drill %s: alert %d of %s", r.name, i+1, site),
-		Severity: []federation.Severity{federation.Critical, federation.High}[i%2],
-		Source:   "drill",
+		Title:    fmt.Sprintf("%salert %d of %s", titles(r.name), i+1, site),
+		Severity: r.severities[i%len(r.severities)],
+		Source:   source,
 		IOCs:     federation.IOCInput{Items: []federation.IOC{{Type: federation.IP, Value: "192.0.2.7"}}},
-	}
-}
-
-// await reads the topology of a site until its link is healthy, or is not, as asked.
-func (e *end) await(ctx context.Context, healthy bool) (federation.Link, error) {
-	for {
-		t, err := e.api.Topology(ctx)
-		if err != nil {
-			return federation.Link{}, err
-		}
-		if len(t.Links) == 1 && (t.Links[0].Status == federation.Healthy) == healthy {
-			return t.Links[0], nil
-		}
-		if err := pause(ctx, look); err != nil {
-			return federation.Link{}, err
-		}
 	}
 }
 

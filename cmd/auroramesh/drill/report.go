@@ -1,15 +1,12 @@
 package drill
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
 	"time"
 
-	"github.com/auroramesh/auroramesh/shared/apiclient"
-	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
@@ -23,18 +20,27 @@ type Accepted struct {
 
 // Report is what a drill found out.
 type Report struct {
-	Fault          string      `json:"fault"`
-	Rate           float64     `json:"rate"` // alerts a second, at each site
-	FaultAt        time.Time   `json:"fault_at"`
-	HealedAt       time.Time   `json:"healed_at"`
-	TimeoutSeconds float64     `json:"timeout_seconds"`
-	Converged      bool        `json:"converged"` // all had arrived, and nothing waited, within the timeout
-	Waiting        bool        `json:"waiting"`   // something still waited for a peer at the end: what is lost may only be late
-	Directions     []Direction `json:"directions"`
-	Detections     []Detection `json:"detections"`
+	Run     string `json:"run"`     // stands in the title of every alert of the drill
+	Link    string `json:"link"`    // the link whose line was broken
+	Running bool   `json:"running"` // the sites were not the drill's own, and keep its alerts
+	// Meanwhile counts those of them that were accepted while the fault lasted.
+	Meanwhile      int       `json:"raised_meanwhile"`
+	Raised         int       `json:"raised"` // accepted by all sites together
+	Fault          string    `json:"fault"`
+	Rate           float64   `json:"rate"` // alerts a second, at each site
+	FaultAt        time.Time `json:"fault_at"`
+	HealedAt       time.Time `json:"healed_at"`
+	TimeoutSeconds float64   `json:"timeout_seconds"`
+	Converged      bool      `json:"converged"` // all had arrived, and nothing waited, within the timeout
+	Waiting        bool      `json:"waiting"`   // something still waited for a peer at the end: what is lost may only be late
+	// ConvergedSeconds is how long after the healing the last alert that was missing
+	// then had arrived; nil where none was missing, or some still are.
+	ConvergedSeconds *float64    `json:"converged_seconds"`
+	Directions       []Direction `json:"directions"`
+	Detections       []Detection `json:"detections"`
 }
 
-// Direction is what became of the alerts of one site at the other.
+// Direction is what became of the alerts of one site at another.
 type Direction struct {
 	From     federation.SiteID `json:"from"`
 	To       federation.SiteID `json:"to"`
@@ -64,14 +70,17 @@ type Detection struct {
 	Cause   federation.Cause      `json:"cause,omitempty"`
 }
 
-// watch waits until the site tells of the fault or the context ends.
-func (d *Detection) watch(ctx context.Context, e *end, since time.Time) {
-	link, err := e.await(ctx, false)
-	if err != nil {
-		return // the fault is over: nobody saw it
+// Detect finds in the transitions of a link, the newest first, the one by which the
+// site first told of a fault that lasted from one moment to another of its clock.
+func Detect(site federation.SiteID, ts []federation.Transition, from, to time.Time) Detection {
+	d := Detection{Site: site}
+	for _, t := range ts {
+		if s := federation.LinkStatus(t.To); s != federation.Healthy && t.At.After(from) && t.At.Before(to) {
+			seconds := t.At.Sub(from).Seconds()
+			d.Seconds, d.Status, d.Cause = &seconds, s, t.Cause
+		}
 	}
-	seconds := time.Since(since).Seconds()
-	d.Seconds, d.Status, d.Cause = &seconds, link.Status, link.Cause
+	return d
 }
 
 // Compare holds what a site accepted against its own queue and that of the other
@@ -109,34 +118,35 @@ func Compare(from federation.SiteID, accepted []Accepted, here, there []federati
 	return d
 }
 
-// timed fills in what happened when: both sites live in this process, on its clock.
-func (d *Direction) timed(accepted []Accepted, there []federation.Alert, faultAt, healedAt time.Time) {
+// timed fills in what happened when. The clock of the other site may be ahead of the drill's.
+func (d *Direction) timed(accepted []Accepted, there []federation.Alert, faultAt, healedAt time.Time, ahead time.Duration) {
 	before := map[string]bool{}
 	for _, a := range accepted {
 		before[a.Title] = a.At.Before(healedAt)
-		if a.At.After(faultAt) && a.At.Before(healedAt) {
-			d.DuringFault++
-		}
 	}
+	d.DuringFault = within(accepted, faultAt, healedAt)
 	for _, a := range there {
 		if d.Lost > 0 || !isPeers(a, d.From) || !before[a.Title] {
 			continue
 		}
-		if s := a.Origin.ReceivedAt.Sub(healedAt).Seconds(); s > 0 && (d.CaughtUpSeconds == nil || s > *d.CaughtUpSeconds) {
+		if s := a.Origin.ReceivedAt.Add(-ahead).Sub(healedAt).Seconds(); s > 0 && (d.CaughtUpSeconds == nil || s > *d.CaughtUpSeconds) {
 			d.CaughtUpSeconds = &s
 		}
 	}
 }
 
-// queue reads all alerts of a site, page by page.
-func queue(ctx context.Context, c *apiclient.Client) ([]federation.Alert, error) {
-	all, err := apiclient.All(ctx, func(ctx context.Context, p ask.Page) (ask.List[federation.Alert], error) {
-		return c.Alerts(ctx, ask.AlertFilter{Page: p})
-	})
-	return all.Items, err
+// within counts what was accepted between two moments.
+func within(accepted []Accepted, from, to time.Time) int {
+	n := 0
+	for _, a := range accepted {
+		if a.At.After(from) && a.At.Before(to) {
+			n++
+		}
+	}
+	return n
 }
 
-// totals are the alerts lost and duplicated in both directions.
+// totals are the alerts lost and duplicated in all directions.
 func (r Report) totals() (lost, duplicated int) {
 	for _, d := range r.Directions {
 		lost += d.Lost
@@ -156,6 +166,34 @@ func (r Report) Verdict() error {
 		late = fmt.Sprintf("; some were still under way %g s after the fault", r.TimeoutSeconds)
 	}
 	return fault.New(fault.Internal, "the promise was broken: %d alerts lost, %d duplicated%s", lost, duplicated, late)
+}
+
+func (r Report) converged() *float64 {
+	var last *float64
+	for _, d := range r.Directions {
+		if d.Lost > 0 {
+			return nil
+		}
+		if d.CaughtUpSeconds != nil && (last == nil || *d.CaughtUpSeconds > *last) {
+			last = d.CaughtUpSeconds
+		}
+	}
+	return last
+}
+
+// Summary tells what was done and found, one sentence an entry, for a table or a page.
+func (r Report) Summary() []string {
+	all := []string{fmt.Sprintf("Fault: %s of %s for %.1f s; of %d alerts %d were raised meanwhile", r.Fault, r.Link, r.FaultSeconds(), r.Raised, r.Meanwhile)}
+	for _, d := range r.Detections {
+		all = append(all, d.String())
+	}
+	if s := r.ConvergedSeconds; s != nil {
+		all = append(all, fmt.Sprintf("The queues agreed %.2f s after the healing", *s))
+	}
+	if r.Running {
+		all = append(all, fmt.Sprintf("The alerts stay in the queues of the sites: their source is %s, and their titles begin with %q", source, titles(r.Run)))
+	}
+	return all
 }
 
 // FaultSeconds is how long the fault lasted.

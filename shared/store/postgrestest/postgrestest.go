@@ -12,22 +12,16 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/auroramesh/auroramesh/shared/store/localpostgres"
 )
 
 // The environment variables that say where PostgreSQL is and whether it must be.
@@ -36,8 +30,11 @@ const (
 	EnvRequire = "AURORAMESH_TEST_REQUIRE"
 )
 
-// errNone is that there is no PostgreSQL on this machine.
-var errNone = errors.New("PostgreSQL is not here: set " + EnvDSN + " to a DSN, or put initdb and postgres on PATH or in /usr/lib/postgresql/*/bin")
+// skip is why a test of PostgreSQL does not run.
+func skip(t testing.TB, err error) {
+	t.Helper()
+	t.Skipf("SKIPPED, NOT TESTED ON POSTGRESQL: %v; or set %s to a DSN", err, EnvDSN)
+}
 
 // Start returns the DSN of a database that is empty and t's alone. It is dropped
 // when t ends.
@@ -47,12 +44,12 @@ func Start(t testing.TB) (dsn string) {
 	if admin == "" {
 		running, err := cluster()
 		switch {
-		case errors.Is(err, errNone) && !strings.Contains(os.Getenv(EnvRequire), "postgres"):
-			t.Skipf("SKIPPED, NOT TESTED ON POSTGRESQL: %v", err)
+		case errors.Is(err, localpostgres.ErrNone) && !strings.Contains(os.Getenv(EnvRequire), "postgres"):
+			skip(t, err)
 		case err != nil:
 			t.Fatalf("starting PostgreSQL: %v", err)
 		}
-		admin = running.dsn
+		admin = running.DSN()
 	}
 	name := "auroramesh_test_" + strings.ToLower(rand.Text())
 	if err := createDatabase(admin, name); err != nil {
@@ -95,125 +92,9 @@ func execute(dsn, sql string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// server is the server of this test binary.
-type server struct {
-	dsn string // of its superuser
-	// life is held open by being here: its end is the end of the server.
-	life *os.File
-}
-
-// cluster starts the server, once.
-var cluster = sync.OnceValues(func() (server, error) {
-	bin, err := binaries()
-	if err != nil {
-		return server{}, err
-	}
-	dir, err := os.MkdirTemp("", "pg") // short: a socket's path has 107 bytes at most
-	if err != nil {
-		return server{}, err
-	}
-	process := &syscall.SysProcAttr{Setpgid: true}
-	if os.Geteuid() == 0 { // postgres refuses to run as root
-		uid, gid, err := unprivileged()
-		if err != nil {
-			return server{}, err
-		}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return server{}, err
-		}
-		process.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	}
-	data := filepath.Join(dir, "data")
-	//nolint:gosec // the PostgreSQL that this machine has
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.Dir, initdb.SysProcAttr = dir, process
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return server{}, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
-	}
-	life, err := launch(bin, dir, data, process)
-	if err != nil {
-		return server{}, err
-	}
-	dsn := "postgres://postgres@/postgres?host=" + url.QueryEscape(dir)
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if err = execute(dsn, "SELECT 1"); err == nil {
-			return server{dsn, life}, nil
-		}
-		if time.Now().After(deadline) {
-			log, _ := os.ReadFile(filepath.Join(dir, "log"))
-			return server{}, fmt.Errorf("the server does not answer: %w; its log: %s", err, log)
-		}
-	}
+// cluster is the server of this test binary, started once.
+var cluster = sync.OnceValues(func() (*localpostgres.Running, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return localpostgres.Run(ctx, "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 })
-
-// guard runs the server until the end of its standard input, which is the end of
-// the test process, however that comes; then it stops the server and leaves
-// nothing behind. $1 is the server, $2 its data, $3 the directory of both.
-const guard = `"$1" -D "$2" -k "$3" -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 >"$3/log" 2>&1 &
-read -r _
-kill -QUIT $!
-wait $!
-cd /
-rm -rf "$3"`
-
-// launch starts the server under its guard, and returns the other end of the
-// guard's standard input.
-func launch(bin, dir, data string, process *syscall.SysProcAttr) (life *os.File, err error) {
-	input, life, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	//nolint:gosec // the PostgreSQL that this machine has
-	guarded := exec.Command("/bin/sh", "-c", guard, "guard", filepath.Join(bin, "postgres"), data, dir)
-	guarded.Dir, guarded.SysProcAttr, guarded.Stdin = dir, process, input
-	if err := guarded.Start(); err != nil {
-		return nil, err
-	}
-	return life, input.Close()
-}
-
-// binaries is the directory of initdb and postgres, the newest where there are several.
-func binaries() (string, error) {
-	if path, err := exec.LookPath("initdb"); err == nil {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), "postgres")); err == nil {
-			return filepath.Dir(path), nil
-		}
-	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if err != nil {
-		return "", err
-	}
-	version := func(path string) int {
-		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // 0 where it is no number
-		return n
-	}
-	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
-	for _, path := range found {
-		_, err := os.Stat(filepath.Join(filepath.Dir(path), "initdb"))
-		if err == nil {
-			return filepath.Dir(path), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-	}
-	return "", errNone
-}
-
-// unprivileged is the user as whom root runs the server.
-func unprivileged() (uid, gid int, err error) {
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		u, err = user.Lookup("nobody")
-	}
-	if err != nil {
-		return 0, 0, fmt.Errorf("finding a user other than root to run PostgreSQL: %w", err)
-	}
-	if uid, err = strconv.Atoi(u.Uid); err != nil {
-		return 0, 0, err
-	}
-	if gid, err = strconv.Atoi(u.Gid); err != nil {
-		return 0, 0, err
-	}
-	return uid, gid, nil
-}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/bench"
+)
+
+type benchCmd struct {
+	Names    []string `arg:"" optional:"" name:"name" help:"What to measure; all, where nothing is named."`
+	Rounds   int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
+	Scale    float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
+	JSON     bool     `name:"json" help:"Print the report as JSON instead of a table."`
+	Profiles string   `type:"path" placeholder:"DIR" help:"Write a CPU and an allocation profile of each workload to a directory, for go tool pprof."`
+	Verbose  bool     `short:"v" help:"Log what the sites warn of."`
+}
+
+// Help is the long help.
+func (*benchCmd) Help() string {
+	var b strings.Builder
+	b.WriteString(`Measures the mesh beside its limits: each workload and what stands beside it run
+in turns, on two sites and a PostgreSQL of their own, which this makes from the
+binaries of this machine. What counts is the ratio; a machine that is busy slows
+both sides. A rate is the better the higher it is, a time the lower.
+
+Workloads:
+`)
+	for _, w := range bench.Workloads() {
+		fmt.Fprintf(&b, "  %-14s %s;\n  %-14s beside %s.\n  %-14s Goal of the ratio: %s.\n", w.Name, w.Does, "", w.Beside, "", w.Goal)
+	}
+	b.WriteString(`
+Examples:
+  auroramesh bench
+  auroramesh bench ingest query-64 --rounds 9
+  auroramesh bench --scale 0.1 --json | jq '.results[] | {name, ratio}'
+  auroramesh bench ingest --profiles /tmp/profiles && go tool pprof -top /tmp/profiles/ingest.cpu`)
+	return b.String()
+}
+
+// Run measures.
+func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
+	log := slog.New(slog.DiscardHandler)
+	if c.Verbose {
+		log = slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	report, err := bench.Run(ctx, bench.Options{
+		Names: c.Names, Rounds: c.Rounds, Scale: c.Scale, Profiles: c.Profiles, Version: version, Log: log,
+		Progress: func(line string) { fmt.Fprintln(io.err, line) },
+	})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(io.out, report)
+	}
+	return writeBench(io.out, report)
+}
+
+func writeBench(w io.Writer, r bench.Report) error {
+	t := newTable(w, "WORKLOAD", "MESH", "FROM", "TO", "P99", "BESIDE", "FROM", "TO", "P99", "RATIO", "FROM", "TO", "GOAL")
+	p99 := func(s bench.Series) string {
+		if s.P99 == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.1f ms", s.P99)
+	}
+	for _, x := range r.Results {
+		value := func(v float64) string { return bench.Format(v, x.Unit) }
+		t.row(x.Name, value(x.Own.Median), value(x.Own.Min), value(x.Own.Max), p99(x.Own),
+			value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside),
+			fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.2f", x.Ratio.Min), fmt.Sprintf("%.2f", x.Ratio.Max), x.Goal)
+	}
+	if err := t.write(w); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nMedians of %d rounds at scale %g, with the least and the most. auroramesh %s, %s, %s, %d CPUs, %s.\n",
+		r.Rounds, r.Scale, r.Version, r.Go, r.OS, r.CPUs, r.At.Format(time.RFC3339))
+	return err
+}

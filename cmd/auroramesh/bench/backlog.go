@@ -1,0 +1,87 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+var backlog = Workload{
+	Name: "backlog", Unit: alerts, Goal: "at least 0.5",
+	Does:    "100,000 alerts that wait behind a line of 40 ms round trip are stored and acknowledged",
+	Beside:  "as many messages of the same size published by core NATS over the same leafnode, which nobody stores",
+	prepare: prepareBacklog,
+}
+
+const (
+	roundTrip = 40 * time.Millisecond
+	bulk      = "bench.bulk"
+	// unread is how many messages may be on the line at once: more than a leafnode may
+	// hold back for its peer would end it.
+	unread = 20_000
+)
+
+func prepareBacklog(ctx context.Context, b *bed) (pair, error) {
+	m, err := b.mesh(ctx, true)
+	if err != nil {
+		return pair{}, err
+	}
+	n := b.size(waitingAlerts)
+	payloads, err := sharedPayloads(n)
+	if err != nil {
+		return pair{}, err
+	}
+	return pair{
+		own:    func(ctx context.Context) (Sample, error) { return m.drain(ctx, n) },
+		beside: func(ctx context.Context) (Sample, error) { return m.send(ctx, payloads) },
+	}, m.delay(ctx, roundTrip)
+}
+
+// send publishes messages at the hub, and measures how fast they are at the leaf.
+func (m *mesh) send(ctx context.Context, payloads [][]byte) (Sample, error) {
+	var arrived atomic.Int64
+	sub, err := m.conn[leaf].Subscribe(bulk, func(*nats.Msg) { arrived.Add(1) })
+	if err != nil {
+		return Sample{}, fmt.Errorf("subscribing: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // of a connection that is closed there is none left
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return Sample{}, fmt.Errorf("subscribing: %w", err)
+	}
+	reach := func(n int64) error { // waits until so many have arrived
+		for arrived.Load() < n {
+			if err := pause(ctx, time.Millisecond); err != nil {
+				return fmt.Errorf("%d messages of %d have arrived: %w", arrived.Load(), len(payloads), err)
+			}
+		}
+		return nil
+	}
+	// The hub knows of the subscription once a message arrives.
+	for arrived.Load() == 0 {
+		if err := m.conn[hub].Publish(bulk, nil); err != nil {
+			return Sample{}, fmt.Errorf("publishing: %w", err)
+		}
+		if err := pause(ctx, 4*roundTrip); err != nil {
+			return Sample{}, err
+		}
+	}
+	arrived.Store(0)
+	begun := time.Now()
+	for i, p := range payloads {
+		if i%1000 == 0 {
+			if err := reach(int64(i - unread)); err != nil {
+				return Sample{}, err
+			}
+		}
+		if err := m.conn[hub].Publish(bulk, p); err != nil {
+			return Sample{}, fmt.Errorf("publishing: %w", err)
+		}
+	}
+	if err := reach(int64(len(payloads))); err != nil {
+		return Sample{}, err
+	}
+	return Sample{Value: float64(len(payloads)) / time.Since(begun).Seconds()}, nil
+}

@@ -1,0 +1,163 @@
+// Package bench measures how fast the mesh is, and says what that is worth: it runs
+// each workload beside its limit or its peer, such as the same rows copied into the
+// same tables by nothing else, in the same run and in turns, so that a machine that is
+// slow or busy slows both. What counts is the ratio of the two. Everything stands on a
+// bed of its own, two whole sites of the demo on a PostgreSQL of this machine, and
+// goes with it. The command `auroramesh bench` runs it.
+package bench
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+)
+
+// Bounds of a benchmark.
+const (
+	MinScale  = 0.001
+	MaxScale  = 100
+	MaxRounds = 100
+)
+
+// Options say what is measured, and how.
+type Options struct {
+	Names    []string // of the workloads; none: all
+	Rounds   int      // how often each is run beside its limit
+	Scale    float64  // of the size of the workloads, where 1 is that of the documentation
+	Profiles string   // a directory for a CPU and an allocation profile of each; empty: none
+	Version  string
+	Log      *slog.Logger
+	Progress func(string) // is told of each round
+}
+
+// Workload is something that the mesh does, and what it is measured beside.
+type Workload struct {
+	Name   string
+	Does   string // what is measured
+	Beside string // what stands beside it
+	Unit   string // of the value: a rate, of which more is better, or milliseconds
+	Goal   string // of the ratio
+	// prepare makes the two sides ready on the bed. What it leaves to be undone the bed undoes.
+	prepare func(context.Context, *bed) (pair, error)
+}
+
+// pair is the two sides of a workload: one call is one round.
+type pair struct {
+	own, beside func(context.Context) (Sample, error)
+	end         func() error // undoes what was prepared; may be nil
+}
+
+// Sample is what one round of one side gave.
+type Sample struct {
+	Value float64 `json:"value"`            // in the unit of the workload
+	P99   float64 `json:"p99_ms,omitempty"` // of what each request took; 0 where there are none
+}
+
+// Workloads are those that exist, in the order in which they run.
+func Workloads() []Workload {
+	all := []Workload{ingest}
+	all = append(all, intakes...)
+	all = append(all, endToEnds...)
+	all = append(all, queries...)
+	return append(all, backlog)
+}
+
+// chosen are the workloads that the options name.
+func (o Options) chosen() []Workload {
+	return slices.DeleteFunc(Workloads(), func(w Workload) bool { return len(o.Names) > 0 && !slices.Contains(o.Names, w.Name) })
+}
+
+// Validate refuses options with which nothing can be measured, and names each that is wrong.
+func (o Options) Validate() error {
+	var wrong fault.Fields
+	var names []string
+	for _, w := range Workloads() {
+		names = append(names, w.Name)
+	}
+	for _, n := range o.Names {
+		if !slices.Contains(names, n) {
+			wrong.Add("name", n, strings.Join(names, ", "))
+		}
+	}
+	if o.Rounds < 1 || o.Rounds > MaxRounds {
+		wrong.Add("rounds", strconv.Itoa(o.Rounds), "a whole number from 1 to "+strconv.Itoa(MaxRounds))
+	}
+	if !(o.Scale >= MinScale && o.Scale <= MaxScale) {
+		wrong.Add("scale", strconv.FormatFloat(o.Scale, 'g', -1, 64), fmt.Sprintf("a number from %g to %d", MinScale, MaxScale))
+	}
+	return wrong.Err("the benchmark cannot start")
+}
+
+// Run measures the chosen workloads one after the other. What it started has stopped
+// when it returns, and its data is gone.
+func Run(ctx context.Context, o Options) (report Report, err error) {
+	if err := o.Validate(); err != nil {
+		return Report{}, err
+	}
+	report = about(o)
+	b := &bed{Options: o}
+	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
+	for _, w := range o.chosen() {
+		r, err := b.measure(ctx, w)
+		if err != nil {
+			if ctx.Err() != nil {
+				return report, ctx.Err()
+			}
+			return report, fmt.Errorf("measuring %s: %w", w.Name, err)
+		}
+		report.Results = append(report.Results, r)
+	}
+	return report, nil
+}
+
+// measure runs the rounds of one workload, the two sides in turns: each begins every
+// other round, so that neither always finds what the other has left behind.
+func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error) {
+	b.Progress(fmt.Sprintf("%s: preparing ...", w.Name))
+	p, err := w.prepare(ctx, b)
+	if p.end != nil {
+		defer func() { err = errors.Join(err, p.end()) }()
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	result = Result{Name: w.Name, Does: w.Does, BesideDoes: w.Beside, Unit: w.Unit, Goal: w.Goal}
+	own := func() error {
+		s, err := b.profiled(w.Name, func() (Sample, error) { return p.own(ctx) })
+		result.Own.add(s)
+		return err
+	}
+	beside := func() error {
+		s, err := p.beside(ctx)
+		result.Beside.add(s)
+		return cmp.Or(err, ctx.Err())
+	}
+	for round := range b.Rounds {
+		turns := []func() error{own, beside}
+		if round%2 == 1 {
+			slices.Reverse(turns)
+		}
+		for _, turn := range turns {
+			if err := b.settle(ctx); err != nil {
+				return result, err
+			}
+			if err := turn(); err != nil {
+				return result, err
+			}
+		}
+		b.Progress(fmt.Sprintf("%s: round %d of %d: %s beside %s", w.Name, round+1, b.Rounds,
+			Format(result.Own.Samples[round].Value, w.Unit), Format(result.Beside.Samples[round].Value, w.Unit)))
+	}
+	result.compare()
+	return result, nil
+}
+
+// size is n at the scale of the benchmark, and at least 1.
+func (b *bed) size(n int) int { return max(int(float64(n)*b.Scale), 1) }

@@ -1,0 +1,77 @@
+package bench_test
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/bench"
+	"github.com/auroramesh/auroramesh/shared/store/localpostgres"
+	"github.com/auroramesh/auroramesh/shared/store/postgrestest"
+)
+
+// One workload of each kind of value; .ci/run runs them all.
+func TestEachSideIsMeasuredInEveryRoundAndNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	o := bench.Options{
+		Names: []string{"intake-1", "ingest"}, Rounds: 2, Scale: 0.001, Profiles: filepath.Join(t.TempDir(), "profiles"), Version: "0.0.1",
+		Log: slog.New(slog.DiscardHandler), Progress: func(line string) { t.Log(line) },
+	}
+	r, err := bench.Run(t.Context(), o)
+	if errors.Is(err, localpostgres.ErrNone) && !strings.Contains(os.Getenv(postgrestest.EnvRequire), "postgres") {
+		t.Skipf("SKIPPED, NOT TESTED ON POSTGRESQL: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Results) != 2 || r.Results[0].Name != "ingest" || r.Results[1].Name != "intake-1" {
+		t.Fatalf("got %+v", r.Results)
+	}
+	for _, x := range r.Results {
+		for _, s := range []bench.Series{x.Own, x.Beside} {
+			if len(s.Samples) != 2 || s.Min <= 0 || s.Median < s.Min || s.Max < s.Median {
+				t.Errorf("%s: got %+v", x.Name, s)
+			}
+		}
+		if x.Ratio.Min <= 0 || x.Ratio.Max < x.Ratio.Min {
+			t.Errorf("%s: the ratio is %+v", x.Name, x.Ratio)
+		}
+		for _, kind := range []string{".cpu", ".alloc"} {
+			if f, err := os.Stat(filepath.Join(o.Profiles, x.Name+kind)); err != nil || f.Size() == 0 {
+				t.Errorf("the profile of %s: %v", x.Name, err)
+			}
+		}
+	}
+	if x := r.Results[1]; x.Own.P99 <= 0 || x.Beside.P99 <= 0 {
+		t.Errorf("%s has the 99th percentiles %g and %g", x.Name, x.Own.P99, x.Beside.P99)
+	}
+}
+
+func TestABenchmarkThatCannotBeIsRefusedBeforeItStarts(t *testing.T) {
+	t.Parallel()
+	_, err := bench.Run(t.Context(), bench.Options{Names: []string{"fire"}, Rounds: 0, Scale: 0.0001})
+	for _, want := range []string{`name: "fire" is not allowed: ingest, intake-1, `, `rounds: "0" is not allowed: a whole number from 1 to 100`, `scale: "0.0001" is not allowed: a number from 0.001 to 100`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, without %s", err, want)
+		}
+	}
+}
+
+func TestASpreadIsTheMedianWithItsFarthest(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		values []float64
+		want   bench.Spread
+	}{
+		{[]float64{3}, bench.Spread{Median: 3, Min: 3, Max: 3}},
+		{[]float64{9, 1, 2}, bench.Spread{Median: 2, Min: 1, Max: 9}},
+		{[]float64{4, 1, 2, 9}, bench.Spread{Median: 3, Min: 1, Max: 9}},
+	} {
+		if got := bench.SpreadOf(c.values); got != c.want {
+			t.Errorf("of %v: got %+v", c.values, got)
+		}
+	}
+}

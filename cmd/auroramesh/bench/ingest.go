@@ -1,0 +1,153 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/identity"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+var ingest = Workload{
+	Name: "ingest", Unit: alerts, Goal: "at least 0.62",
+	Does:    "100,000 alerts of 1 KB that wait in the hub's stream are in the leaf's database, acknowledged after the commit",
+	Beside:  "the same rows by COPY into a temporary table and INSERT … SELECT … ON CONFLICT, on two connections",
+	prepare: prepareIngest,
+}
+
+const (
+	waitingAlerts = 100_000
+	copied        = 1000 // rows in a transaction of what stands beside
+)
+
+func prepareIngest(ctx context.Context, b *bed) (pair, error) {
+	m, err := b.mesh(ctx, false)
+	if err != nil {
+		return pair{}, err
+	}
+	n := b.size(waitingAlerts)
+	return pair{
+		own:    func(ctx context.Context) (Sample, error) { return m.drain(ctx, n) },
+		beside: func(ctx context.Context) (Sample, error) { return b.copyRows(ctx, n) },
+	}, nil
+}
+
+// drain lets n alerts wait for the leaf in the hub's stream, and measures how fast they
+// are stored once the leaf may have them.
+func (m *mesh) drain(ctx context.Context, n int) (Sample, error) {
+	js, err := jetstream.New(m.conn[hub], jetstream.WithPublishAsyncMaxPending(4000))
+	if err != nil {
+		return Sample{}, fmt.Errorf("opening JetStream: %w", err)
+	}
+	stream, err := js.Stream(ctx, subject.AlertStream(hub))
+	if err != nil {
+		return Sample{}, fmt.Errorf("finding the stream: %w", err)
+	}
+	if err := errors.Join(empty(ctx, m.db[leaf]), stream.Purge(ctx)); err != nil {
+		return Sample{}, fmt.Errorf("beginning with nothing: %w", err)
+	}
+	name := subject.AlertConsumer(leaf)
+	if _, err := stream.PauseConsumer(ctx, name, time.Now().Add(time.Hour)); err != nil {
+		return Sample{}, fmt.Errorf("holding the leaf's consumer back: %w", err)
+	}
+	own, err := identity.Open(m.Sites[0].Settings.IdentityDir)
+	if err != nil {
+		return Sample{}, err
+	}
+	if err := fill(ctx, js, own, n); err != nil {
+		return Sample{}, err
+	}
+	left := func() (int, error) {
+		c, err := stream.Consumer(ctx, name)
+		if err != nil {
+			return 0, fmt.Errorf("asking what waits: %w", err)
+		}
+		return int(c.CachedInfo().NumPending) + c.CachedInfo().NumAckPending, nil
+	}
+	if waiting, err := left(); err != nil || waiting != n {
+		return Sample{}, errors.Join(err, fmt.Errorf("%d alerts wait, where %d should", waiting, n))
+	}
+	begun := time.Now()
+	if _, err := stream.ResumeConsumer(ctx, name); err != nil {
+		return Sample{}, fmt.Errorf("letting the leaf have them: %w", err)
+	}
+	for waiting := n; waiting > 0; {
+		if waiting, err = left(); err == nil && waiting > 0 {
+			err = pause(ctx, 5*time.Millisecond)
+		}
+		if err != nil {
+			return Sample{}, err
+		}
+	}
+	took := time.Since(begun)
+	var stored int
+	if err := m.db[leaf].QueryRow(ctx, "SELECT count(*) FROM alerts WHERE origin_site = $1", string(hub)).Scan(&stored); err != nil || stored != n {
+		return Sample{}, errors.Join(err, fmt.Errorf("%d alerts are stored, where %d should be", stored, n))
+	}
+	return Sample{Value: float64(n) / took.Seconds()}, nil
+}
+
+// fill publishes n alerts to the hub's stream, as the hub with its key.
+func fill(ctx context.Context, js jetstream.JetStream, own *identity.Identity, n int) error {
+	payloads, err := sharedPayloads(n)
+	if err != nil {
+		return err
+	}
+	acks := make([]jetstream.PubAckFuture, n)
+	for i, p := range payloads {
+		if acks[i], err = js.PublishMsgAsync(function.Said(own, hub, subject.Alert(federation.High), p), jetstream.WithStallWait(10*time.Second)); err != nil {
+			return fmt.Errorf("filling the stream: %w", err)
+		}
+	}
+	for _, ack := range acks {
+		select {
+		case <-ack.Ok():
+		case err := <-ack.Err():
+			return fmt.Errorf("filling the stream: %w", err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// copyRows stores n rows as fast as PostgreSQL takes them from here. Making the rows is not measured.
+func (b *bed) copyRows(ctx context.Context, n int) (Sample, error) {
+	if err := empty(ctx, b.plain); err != nil {
+		return Sample{}, err
+	}
+	now := time.Now()
+	rows := make([][]any, n)
+	for i := range rows {
+		r, err := row(shared(now), now)
+		if err != nil {
+			return Sample{}, err
+		}
+		rows[i] = r
+	}
+	batches := (n + copied - 1) / copied
+	s, err := load(ctx, 2, batches, func(ctx context.Context, i int) error {
+		return b.copyBatch(ctx, rows[i*copied:min((i+1)*copied, n)])
+	})
+	return Sample{Value: s.Value * float64(n) / float64(batches)}, err
+}
+
+func (b *bed) copyBatch(ctx context.Context, rows [][]any) error {
+	return pgx.BeginFunc(ctx, b.plain, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "CREATE TEMPORARY TABLE IF NOT EXISTS batch (LIKE alerts INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"); err != nil {
+			return err
+		}
+		if _, err := tx.CopyFrom(ctx, pgx.Identifier{"batch"}, columns, pgx.CopyFromRows(rows)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "INSERT INTO alerts SELECT * FROM batch ON CONFLICT (dedup_hash) DO NOTHING")
+		return err
+	})
+}

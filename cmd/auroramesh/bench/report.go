@@ -1,0 +1,95 @@
+package bench
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Report is what a benchmark found, with what it was measured on.
+type Report struct {
+	Version string    `json:"version"`
+	At      time.Time `json:"at"`
+	Go      string    `json:"go"`
+	OS      string    `json:"os"`
+	CPUs    int       `json:"cpus"`
+	Rounds  int       `json:"rounds"`
+	Scale   float64   `json:"scale"`
+	Results []Result  `json:"results"`
+}
+
+// Result is one workload beside its limit or peer.
+type Result struct {
+	Name       string `json:"name"`
+	Does       string `json:"does"`
+	BesideDoes string `json:"beside_does"`
+	Unit       string `json:"unit"`
+	Goal       string `json:"goal"` // of the ratio
+	Own        Series `json:"own"`
+	Beside     Series `json:"beside"`
+	// Ratio is that of own to beside: the median of the rounds', with the least and the
+	// most. Within a round the machine was equally busy for both.
+	Ratio Spread `json:"ratio"`
+}
+
+// Series is the rounds of one side.
+type Series struct {
+	Spread
+	P99     float64  `json:"p99_ms,omitempty"` // the median of the rounds'
+	Samples []Sample `json:"samples"`
+}
+
+// Spread is a median with what lies farthest from it on either side.
+type Spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+func about(o Options) Report {
+	return Report{
+		Version: o.Version, At: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
+		CPUs: runtime.NumCPU(), Rounds: o.Rounds, Scale: o.Scale, Results: []Result{},
+	}
+}
+
+func (s *Series) add(sample Sample) { s.Samples = append(s.Samples, sample) }
+
+// compare fills in what follows from the samples.
+func (r *Result) compare() {
+	var own, beside, ratios, ownP99, besideP99 []float64
+	for i, o := range r.Own.Samples {
+		b := r.Beside.Samples[i]
+		own, beside = append(own, o.Value), append(beside, b.Value)
+		ownP99, besideP99 = append(ownP99, o.P99), append(besideP99, b.P99)
+		ratios = append(ratios, o.Value/b.Value)
+	}
+	r.Own.Spread, r.Beside.Spread, r.Ratio = SpreadOf(own), SpreadOf(beside), SpreadOf(ratios)
+	r.Own.P99, r.Beside.P99 = SpreadOf(ownP99).Median, SpreadOf(besideP99).Median
+}
+
+// SpreadOf is the spread of one value or more; the median of an even number lies between the two in the middle.
+func SpreadOf(values []float64) Spread {
+	v := slices.Sorted(slices.Values(values))
+	n := len(v)
+	return Spread{Median: (v[(n-1)/2] + v[n/2]) / 2, Min: v[0], Max: v[n-1]}
+}
+
+// Format is a value for people, in its unit.
+func Format(v float64, unit string) string {
+	switch {
+	case unit == milliseconds:
+		return fmt.Sprintf("%.2f ms", v)
+	case v >= 10_000:
+		return fmt.Sprintf("%.1f k/s", v/1000)
+	}
+	return fmt.Sprintf("%.0f /s", v)
+}
+
+// Units of the workloads.
+const (
+	milliseconds = "ms"
+	alerts       = "alerts/s"
+	requests     = "requests/s"
+)

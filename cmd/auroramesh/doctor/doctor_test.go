@@ -1,0 +1,332 @@
+package doctor
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/linkproxy"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/settings"
+	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/store/storetest"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// config is that of a site with these settings.
+func config(s settings.Settings) Config {
+	return Config{Settings: s, Version: "0.0.1", Now: time.Now, OpenStore: func(ctx context.Context) (*store.Store, error) { return store.Open(ctx, s.DatabaseURL) }}
+}
+
+// load makes settings of a site from variables, on ports that nobody has.
+func load(t *testing.T, env map[string]string) settings.Settings {
+	t.Helper()
+	if env["DATABASE_URL"] == "" {
+		env["DATABASE_URL"] = "sqlite:" + filepath.Join(t.TempDir(), "site.db")
+	}
+	if env["HTTP_LISTEN"] == "" {
+		env["HTTP_LISTEN"] = "127.0.0.1:0"
+	}
+	s, err := settings.Load(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// expect wants that of the named checks each finds something with the text, and that
+// nothing else is wrong but what may be.
+func (r Report) expect(t *testing.T, want map[string]string, mayBe ...string) {
+	t.Helper()
+	for _, c := range r.Checks {
+		text, wanted := want[c.Check]
+		switch {
+		case wanted && !slices.ContainsFunc(c.Findings, func(f Finding) bool { return strings.Contains(f.Wrong, text) && f.Mend != "" }):
+			t.Errorf("%s is %s and does not find %q: %+v", c.Check, c.Status, text, c.Findings)
+		case !wanted && c.Status == Wrong && !slices.Contains(mayBe, c.Check):
+			t.Errorf("%s finds %+v", c.Check, c.Findings)
+		}
+	}
+	if r.Healthy != (len(want) == 0) {
+		t.Errorf("the site is called healthy: %t", r.Healthy)
+	}
+}
+
+func (r Report) status(name string) Result {
+	return r.Checks[slices.IndexFunc(r.Checks, func(c Result) bool { return c.Check == name })]
+}
+
+func TestASiteOfTheDemoIsWellUntilSomethingIsBroken(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	d, err := demo.Start(ctx, demo.Options{Version: "0.0.1", Log: slog.New(slog.DiscardHandler), Lines: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	a := config(d.Sites[0].Settings)
+	a.Settings.HTTPListen = strings.TrimPrefix(d.Sites[0].API, "http://")
+	natstest.Within(t, 30*time.Second, "the site is well", func() bool { return Examine(ctx, a).Healthy })
+	report := Examine(ctx, a)
+	report.expect(t, nil)
+	for _, c := range report.Checks {
+		if c.Status != OK {
+			t.Errorf("%s is %s", c.Check, c.Status)
+		}
+	}
+
+	ahead := a
+	ahead.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	Examine(ctx, ahead).expect(t, map[string]string{"clock": "ahead of that of the NATS server"})
+
+	nc, err := natsgo.Connect(d.Sites[0].NATS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	bus, err := function.NewBus(nc, d.Sites[0].ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts, err := bus.JetStream().Stream(ctx, subject.AlertStream("site-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alerts.DeleteConsumer(ctx, "site-b_critical"); err != nil {
+		t.Fatal(err)
+	}
+	changed := alerts.CachedInfo().Config
+	changed.MaxAge = time.Hour
+	if _, err := bus.JetStream().UpdateStream(ctx, changed); err != nil {
+		t.Fatal(err)
+	}
+	report = Examine(ctx, a)
+	report.expect(t, map[string]string{"streams": "keeps"}, "functions")
+	if got := report.status("consumers"); got.Status != Skipped || got.Because != "streams" {
+		t.Errorf("the consumers are %+v", got)
+	}
+
+	if _, err := d.Lines.Set(ctx, "link-site-a-site-b", linkproxy.Order{Mode: linkproxy.WordCut}); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Within(t, 30*time.Second, "the leafnode is down", func() bool {
+		return len(Examine(ctx, a).status("leafnode").Findings) == 1
+	})
+}
+
+func TestWithoutNATSNothingElseIsSaidOfIt(t *testing.T) {
+	t.Parallel()
+	s := load(t, map[string]string{"NATS_URL": "nats://aurora:s3cret@127.0.0.1:1", "DATABASE_URL": "postgres://u:s3cret@127.0.0.1:1/d"})
+	report := Examine(t.Context(), config(s))
+	report.expect(t, map[string]string{"nats": "no NATS server answers at nats://aurora:xxxxx@127.0.0.1:1", "database": "the database does not answer"})
+	for _, name := range []string{"jetstream", "permissions", "functions", "streams", "leafnode"} {
+		if got := report.status(name); got.Status != Skipped || got.Because == "" {
+			t.Errorf("%s is %+v", name, got)
+		}
+	}
+	for _, c := range report.Checks {
+		for _, f := range c.Findings {
+			if strings.Contains(f.Wrong, "s3cret") {
+				t.Errorf("a password is told: %s", f.Wrong)
+			}
+		}
+	}
+}
+
+// A database that is not migrated, no function, no stream: a site that was never started.
+func TestASiteThatWasNeverStartedLacksEverything(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, "site-a")
+	report := Examine(t.Context(), config(load(t, map[string]string{"NATS_URL": s.ClientURL()})))
+	report.expect(t, map[string]string{"migrations": "the database lacks the migrations", "functions": "the function alertquery does not answer", "streams": "the stream EVENTS_site-a is missing"})
+	if n := len(report.status("functions").Findings); n < 10 {
+		t.Errorf("only %d functions are missing", n)
+	}
+}
+
+func TestWhatTheNATSServerRefusesIsFound(t *testing.T) {
+	t.Parallel()
+	s := natstest.StartOptions(t, &server.Options{
+		ServerName: "site-a", JetStreamDomain: "site-a", StoreDir: t.TempDir(),
+		Users: []*server.User{{Username: "aurora", Password: "right", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{"aurora.site.site-a.nudge.>"}}, Subscribe: &server.SubjectPermission{Deny: []string{subject.AllHealth}},
+		}}},
+	})
+	as := func(password string) Report {
+		t.Helper()
+		return Examine(t.Context(), config(load(t, map[string]string{"NATS_URL": strings.Replace(s.ClientURL(), "nats://", "nats://aurora:"+password+"@", 1)})))
+	}
+	as("wrong").expect(t, map[string]string{"nats": "does not let the functions in"}, "migrations")
+	report := as("right")
+	report.expect(t, map[string]string{"permissions": "nudge"}, "migrations")
+	report.expect(t, map[string]string{"permissions": subject.AllHealth}, "migrations")
+	if got := report.status("functions"); got.Because != "permissions" {
+		t.Errorf("the functions are %+v", got)
+	}
+}
+
+func TestAServerWithoutJetStreamOrWithAnothersDomainIsFound(t *testing.T) {
+	t.Parallel()
+	bare, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare.Start()
+	t.Cleanup(func() { bare.Shutdown(); bare.WaitForShutdown() })
+	if !bare.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	mayBe := []string{"migrations", "functions", "streams"}
+	Examine(t.Context(), config(load(t, map[string]string{"NATS_URL": bare.ClientURL()}))).expect(t, map[string]string{"jetstream": "JetStream does not answer"}, mayBe...)
+	other := natstest.Start(t, "site-x")
+	Examine(t.Context(), config(load(t, map[string]string{"NATS_URL": other.ClientURL()}))).expect(t, map[string]string{"domain": `the JetStream domain "site-x"`}, mayBe...)
+}
+
+// joined are a hub and a leaf, the latter with a JetStream domain of the caller's.
+func joined(t *testing.T, domain string) (hub, leaf *server.Server) {
+	t.Helper()
+	start := func(file string, adjust func(*server.Options)) *server.Server {
+		o := &server.Options{}
+		if err := o.ProcessConfigString(file); err != nil {
+			t.Fatal(err)
+		}
+		o.Port, o.StoreDir = server.RANDOM_PORT, t.TempDir()
+		adjust(o)
+		return natstest.StartOptions(t, o)
+	}
+	hub = start(nats.DevHub, func(o *server.Options) { o.LeafNode.Port = server.RANDOM_PORT })
+	vars, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf = start(nats.DevLeaf, func(o *server.Options) {
+		o.JetStreamDomain = domain
+		o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}}
+	})
+	natstest.Within(t, 30*time.Second, "the leaf has joined", func() bool { return hub.NumLeafNodes() == 1 })
+	return hub, leaf
+}
+
+func TestTwoSitesWithOneIDAreFound(t *testing.T) {
+	t.Parallel()
+	hub, leaf := joined(t, "site-b")
+	bus := natstest.Bus(t, leaf, "site-a", "alertquery")
+	r, err := function.Start(function.Function{Name: "alertquery", Description: "stands for the other site", Triggers: []function.Trigger{
+		function.Reply(ask.GetAlert, func(context.Context, ask.AlertID) (federation.Alert, error) { return federation.Alert{}, nil }),
+	}}, bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	c := config(load(t, map[string]string{"NATS_URL": hub.ClientURL(), "FEDERATION_SITE_TIER": "primary"}))
+	natstest.Within(t, 30*time.Second, "both are seen", func() bool { return Examine(t.Context(), c).status("site-id").Status == Wrong })
+	Examine(t.Context(), c).expect(t, map[string]string{"site-id": "functions of a site site-a also run at the NATS server site-b"}, "migrations", "functions", "streams")
+}
+
+// A leaf that has taken the hub's domain finds it at itself.
+func TestADomainThatIsAnotherSitesIsFound(t *testing.T) {
+	t.Parallel()
+	_, leaf := joined(t, "site-a")
+	c := config(load(t, map[string]string{"NATS_URL": leaf.ClientURL(), "FEDERATION_SITE_ID": "site-b"}))
+	Examine(t.Context(), c).expect(t, map[string]string{"domain": `the JetStream domain "site-a", where that of this site is "site-b"`}, "migrations", "functions", "streams")
+}
+
+func TestTheClockOfAPeerThatIsWrongIsFound(t *testing.T) {
+	t.Parallel()
+	s := load(t, map[string]string{})
+	st := storetest.Open(t)
+	storetest.Knows(t, st, "site-a", "site-b", time.Now())
+	echo := federation.Echo{At: time.Now(), Trip: time.Millisecond, Outcome: federation.Answered, PeerAt: time.Now().Add(time.Minute)}
+	if _, err := st.RecordEchoes(t.Context(), "site-a", map[string]federation.Echo{"link-site-a-site-b": echo}, time.Now(), s.Thresholds()); err != nil {
+		t.Fatal(err)
+	}
+	p := &patient{Config: Config{Settings: s, Now: time.Now}, store: st}
+	got := peerClocks(t.Context(), p)
+	if len(got) != 1 || !strings.Contains(got[0].Wrong, "ahead of that of this site") {
+		t.Errorf("it finds %+v", got)
+	}
+}
+
+func TestAPortThatSomethingElseHasIsFound(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() { // it takes connections and says nothing
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	p := &patient{Config: Config{Settings: load(t, map[string]string{"HTTP_LISTEN": l.Addr().String(), "METRICS_LISTEN": "127.0.0.1:0"})}}
+	got := ports(t.Context(), p)
+	if len(got) != 1 || !strings.Contains(got[0].Wrong, "HTTP_LISTEN: "+l.Addr().String()+" is taken by something that is not auroramesh") {
+		t.Errorf("it finds %+v", got)
+	}
+}
+
+func TestACertificateThatEndsSoonIsFound(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, dir := time.Now(), t.TempDir()
+	for name, c := range map[string]struct {
+		left time.Duration
+		want string
+	}{"well": {60 * 24 * time.Hour, ""}, "soon": {50 * time.Hour, "expires in 2 days"}, "over": {-time.Hour, "has expired"}} {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour * 24), NotAfter: now.Add(c.left)}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := certificateFile("X", path, now)
+		if (c.want == "") != (len(got) == 0) || c.want != "" && !strings.Contains(got[0].Wrong, c.want) {
+			t.Errorf("%s: it finds %+v", name, got)
+		}
+	}
+	if got := certificateFile("X", filepath.Join(dir, "none"), now); len(got) != 1 {
+		t.Errorf("of a file that is not there it finds %+v", got)
+	}
+}

@@ -1,0 +1,258 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/settings"
+	"github.com/auroramesh/auroramesh/shared/stream"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// reachable opens the connection that the other checks use.
+func reachable(ctx context.Context, p *patient) []Finding {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	opts := append(slices.Clone(p.NATS), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		select {
+		case p.forbidden <- err:
+		default: // enough is known
+		}
+	}), nats.PermissionErrOnSubscribe(true))
+	bus, err := function.Connect(ctx, p.Settings.Identity(p.Version), "doctor", p.Settings.NATSURL, slog.New(slog.DiscardHandler), opts...)
+	url := settings.Redact(p.Settings.NATSURL)
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
+		return found("the NATS server at "+url+" does not let the functions in: "+settings.Redact(err.Error()),
+			"Give them credentials that hold: NATS_CREDS, or a user and password in NATS_URL.")
+	case err != nil:
+		return found("no NATS server answers at "+url+": "+settings.Redact(err.Error()),
+			"Start it (nats-server -c infra/nats/…), or set NATS_URL to where it listens.")
+	}
+	p.bus = bus
+	return nil
+}
+
+func jetStream(ctx context.Context, p *patient) []Finding {
+	if _, err := p.bus.JetStream().AccountInfo(ctx); err != nil {
+		return found("JetStream does not answer: "+err.Error(),
+			"Enable it in the configuration of the NATS server (jetstream { … }, and jetstream: enabled in the account), and look whether its disk is full.")
+	}
+	return nil
+}
+
+// domain looks for a JetStream domain that is not the site's, such as that of a peer.
+func domain(ctx context.Context, p *patient) []Finding {
+	info, err := p.bus.JetStream().AccountInfo(ctx)
+	if err != nil {
+		return found("JetStream does not tell its domain: "+err.Error(), "Look at the log of the NATS server.")
+	}
+	want := subject.Domain(p.bus.Site().ID)
+	if info.Domain == want {
+		return nil
+	}
+	return found(fmt.Sprintf("the NATS server has the JetStream domain %q, where that of this site is %q: its streams are another site's", info.Domain, want),
+		"Set domain: "+want+" in the jetstream block of this site's NATS server; every site has its own.")
+}
+
+// gather asks a question that many may answer, and waits until no more do.
+func gather(ctx context.Context, nc *nats.Conn, subj string, payload []byte) ([]*nats.Msg, error) {
+	inbox := nc.NewRespInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := nc.PublishRequest(subj, inbox, payload); err != nil {
+		return nil, err
+	}
+	var all []*nats.Msg
+	for wait := 2 * time.Second; ctx.Err() == nil; wait = 400 * time.Millisecond { // the others are about as quick as the first
+		msg, err := sub.NextMsg(wait)
+		if err != nil {
+			break
+		}
+		if len(msg.Data) > 0 { // an empty one says that nobody is there
+			all = append(all, msg)
+		}
+	}
+	return all, nil
+}
+
+// permissions tries the subjects that every function needs. The server tells on the
+// side what it refuses.
+func permissions(_ context.Context, p *patient) []Finding {
+	site, nc := p.bus.Site().ID, p.bus.Conn()
+	for _, subj := range []string{subject.Function(site, "doctor", "check"), subject.Events(site), subject.AllHealth, subject.Echo(site)} {
+		if _, err := nc.SubscribeSync(subj); err != nil { // it ends with the connection
+			return found("nothing can be subscribed to: "+err.Error(), "Look at the log of the NATS server.")
+		}
+	}
+	for _, subj := range []string{subject.Function(site, "doctor", "check"), subject.Nudge(site, "doctor"), "$SRV.PING.doctor", "$JS.API.INFO"} {
+		if err := nc.Publish(subj, nil); err != nil {
+			return found("nothing can be published: "+err.Error(), "Look at the log of the NATS server.")
+		}
+	}
+	if err := nc.FlushTimeout(3 * time.Second); err != nil {
+		return found("the NATS server does not answer: "+err.Error(), "Look at its log.")
+	}
+	var refused []Finding
+	for {
+		select {
+		case err := <-p.forbidden:
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				refused = append(refused, Finding{"the NATS server refuses what functions need: " + strings.TrimPrefix(err.Error(), "nats: "),
+					"Give the user of this site's functions the permissions of infra/nats, or none at all, in the account of the site."})
+			}
+			continue
+		case <-time.After(200 * time.Millisecond): // the refusals came with the flush; their handler runs beside
+		}
+		return refused
+	}
+}
+
+// maxSkew is how far two clocks may differ before what is compared by them is wrong.
+const maxSkew = 5 * time.Second
+
+func clock(ctx context.Context, p *patient) []Finding {
+	begun := p.Now()
+	msg, err := p.bus.Conn().RequestWithContext(ctx, "$JS.API.STREAM.INFO."+subject.EventStream(p.bus.Site().ID), nil)
+	ended := p.Now()
+	if err != nil {
+		return nil // without its answer there is nothing to compare; jetstream says so
+	}
+	var answer struct {
+		At time.Time `json:"ts"`
+	}
+	if json.Unmarshal(msg.Data, &answer) != nil || answer.At.IsZero() {
+		return nil // no stream yet: nothing has run here
+	}
+	skew := begun.Add(ended.Sub(begun) / 2).Sub(answer.At)
+	if skew.Abs() <= maxSkew+ended.Sub(begun) {
+		return nil
+	}
+	return found(fmt.Sprintf("the clock of this machine is %s that of the NATS server", apart(skew)), "Set both by NTP: ages, ticks and the comparison of sites go by them.")
+}
+
+// apart says how far one clock is from another.
+func apart(d time.Duration) string {
+	if d < 0 {
+		return d.Abs().Round(time.Second/10).String() + " behind"
+	}
+	return d.Round(time.Second/10).String() + " ahead of"
+}
+
+// siteID looks for functions with this site's id at another site's server.
+func siteID(ctx context.Context, p *patient) []Finding {
+	answers, err := gather(ctx, p.bus.Conn(), "$SRV.PING", nil)
+	if err != nil {
+		return nil // functions tells it
+	}
+	own, elsewhere := function.Where(p.bus.Conn()), map[string]bool{}
+	for _, msg := range answers {
+		var pong micro.Ping
+		if json.Unmarshal(msg.Data, &pong) != nil || pong.Metadata["site"] != string(p.bus.Site().ID) {
+			continue
+		}
+		if at := pong.Metadata["server"]; at != "" && at != own {
+			elsewhere[at] = true
+		}
+	}
+	if len(elsewhere) == 0 {
+		return nil
+	}
+	var servers []string
+	for at := range elsewhere {
+		servers = append(servers, at)
+	}
+	slices.Sort(servers)
+	return found(fmt.Sprintf("functions of a site %s also run at the NATS server %s, which is not this site's (%s)", p.bus.Site().ID, list(servers), own),
+		"Two sites have one id: give one of them another FEDERATION_SITE_ID, and its NATS server the JetStream domain of that name.")
+}
+
+// streams looks whether the streams of the site are there and capture what they should.
+func streams(ctx context.Context, p *patient) []Finding {
+	site := p.bus.Site().ID
+	want := []jetstream.StreamConfig{stream.Alerts(site, stream.Above(p.Settings.Backlog())), stream.Events(site), stream.Ticks(site)}
+	if p.Settings.Enabled {
+		want = append(want, stream.DeadLetters(site), stream.Refusals(site))
+	}
+	var wrong []Finding
+	for _, w := range want {
+		s, err := p.bus.JetStream().Stream(ctx, w.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			wrong = append(wrong, Finding{"the stream " + w.Name + " is missing", "Its functions make it as they start: auroramesh run. With them running, look at their log for what JetStream refuses."})
+			continue
+		case err != nil:
+			wrong = append(wrong, Finding{"the stream " + w.Name + " cannot be read: " + err.Error(), "Look at the log of the NATS server."})
+			continue
+		}
+		if have := s.CachedInfo().Config; !slices.Equal(have.Subjects, w.Subjects) || have.MaxAge != w.MaxAge || have.MaxBytes != w.MaxBytes || have.MaxMsgs != w.MaxMsgs {
+			wrong = append(wrong, Finding{fmt.Sprintf("the stream %s captures %s, and keeps %d messages, %d bytes, %s; by the settings it is %s, %d, %d, %s", w.Name,
+				list(have.Subjects), have.MaxMsgs, have.MaxBytes, have.MaxAge, list(w.Subjects), w.MaxMsgs, w.MaxBytes, w.MaxAge),
+				"Restart a function of this version, which sets it right; and give every process of the site the same settings."})
+		}
+	}
+	return wrong
+}
+
+// consumers looks whether each peer has its lanes in the stream of shared alerts.
+func consumers(ctx context.Context, p *patient) []Finding {
+	if !p.Settings.Enabled {
+		return nil
+	}
+	peers, err := p.store.Peers(ctx, p.bus.Site().ID)
+	if err != nil {
+		return found("the peers cannot be read: "+err.Error(), "Look at the database.")
+	}
+	var wrong []Finding
+	for _, peer := range peers {
+		for _, lane := range subject.AlertConsumers(peer) {
+			_, err := p.bus.JetStream().Consumer(ctx, subject.AlertStream(p.bus.Site().ID), lane.Consumer)
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				wrong = append(wrong, Finding{fmt.Sprintf("%s has no consumer %s, so it gets none of these alerts", peer, lane.Consumer), "Start peeradmit, which makes it within 15 s: auroramesh run peeradmit."})
+			}
+		}
+	}
+	return wrong
+}
+
+// leafnode looks whether the NATS servers of the peers can be reached.
+func leafnode(ctx context.Context, p *patient) []Finding {
+	if !p.Settings.Enabled {
+		return nil
+	}
+	const mend = "Look at the log of the NATS server for its leafnode: whether the primary listens (port 7422), whether its certificate and user are taken, and what lies between. auroramesh topology has the cause."
+	peers, err := p.store.Peers(ctx, p.bus.Site().ID)
+	if err != nil {
+		return found("the peers cannot be read: "+err.Error(), "Look at the database.")
+	}
+	if len(peers) == 0 && p.Settings.SiteTier == "secondary" {
+		return found("no peer has ever been heard", mend)
+	}
+	var wrong []Finding
+	for _, peer := range peers {
+		look, cancel := context.WithTimeout(ctx, 2*time.Second)
+		reached, err := p.bus.Reaches(look, peer)
+		cancel()
+		switch {
+		case err != nil:
+			wrong = append(wrong, Finding{fmt.Sprintf("the NATS server of %s does not answer: %v", peer, err), mend})
+		case !reached:
+			wrong = append(wrong, Finding{fmt.Sprintf("the NATS server of %s cannot be reached: the leafnode is down", peer), mend})
+		}
+	}
+	return wrong
+}

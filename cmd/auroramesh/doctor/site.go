@@ -1,0 +1,194 @@
+package doctor
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/auroramesh/auroramesh/functions"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/settings"
+)
+
+// database opens the store that the other checks read.
+func database(ctx context.Context, p *patient) []Finding {
+	const mend = "Start the database, or set DATABASE_URL to where it is; for SQLite the directory must be writable."
+	st, err := p.OpenStore(ctx)
+	if err != nil {
+		return found("the database cannot be opened: "+settings.Redact(err.Error()), mend)
+	}
+	p.store = st
+	if _, err := st.Migrations(ctx); err != nil {
+		return found("the database does not answer: "+settings.Redact(err.Error()), mend)
+	}
+	return nil
+}
+
+func migrations(ctx context.Context, p *patient) []Finding {
+	if err := p.store.Ready(ctx); err != nil {
+		return found(fault.Of(err).Message, "Run auroramesh migrate, with the settings of this site.")
+	}
+	return nil
+}
+
+// running looks whether every function of the site answers, and is at work.
+func running(ctx context.Context, p *patient) []Finding {
+	entries, err := functions.Choose(p.Settings)
+	if err != nil {
+		return found(err.Error(), "Set what it names.")
+	}
+	var wrong []Finding
+	for _, e := range entries {
+		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+		h, err := function.Ask(ask, p.bus, p.bus.Site().ID, function.HealthEndpoint(e.Name), struct{}{})
+		cancel()
+		if err != nil {
+			wrong = append(wrong, Finding{"the function " + e.Name + " does not answer: " + fault.Of(err).Message, "Start it: auroramesh run " + e.Name + ". Where it runs, its log says what it waits for."})
+			continue
+		}
+		for _, c := range h.Checks {
+			if c.Error != "" {
+				wrong = append(wrong, Finding{fmt.Sprintf("the function %s runs, but lacks its %s: %s", e.Name, c.Part, c.Error), "Mend that part; the function goes on by itself then."})
+			}
+		}
+		for _, t := range h.Triggers {
+			if t.Trouble != "" {
+				wrong = append(wrong, Finding{fmt.Sprintf("the function %s runs, but its trigger %s does not: %s", e.Name, t.Name, t.Trouble), "Look at its log, and at the other findings here."})
+			}
+		}
+	}
+	return wrong
+}
+
+// peerClocks looks at how far the clocks of the peers were from this site's, by the echoes.
+func peerClocks(ctx context.Context, p *patient) []Finding {
+	links, err := p.store.Links(ctx)
+	if err != nil {
+		return found("the links cannot be read: "+err.Error(), "Look at the database.")
+	}
+	var wrong []Finding
+	for _, l := range links {
+		latency := l.Probe.Latency()
+		if latency == nil || latency.ClockOffsetMs == nil {
+			continue
+		}
+		offset := time.Duration(*latency.ClockOffsetMs * float64(time.Millisecond))
+		if offset.Abs() > maxSkew {
+			wrong = append(wrong, Finding{fmt.Sprintf("the clock of %s is %s that of this site", l.Peer(p.Settings.Identity(p.Version).ID), apart(offset)), "Set the clocks of both sites by NTP."})
+		}
+	}
+	return wrong
+}
+
+// soon is how long before the end of a certificate somebody should renew it.
+const soon = 14 * 24 * time.Hour
+
+// certificates looks at the end of every certificate that a setting names, and of
+// the one that the NATS server shows.
+func certificates(_ context.Context, p *patient) []Finding {
+	var wrong []Finding
+	for _, e := range p.Settings.Effective() {
+		if !strings.HasSuffix(e.Name, "_CERT_FILE") && e.Name != "CERTIFICATE_FILES" && e.Name != "NATS_CA" {
+			continue
+		}
+		for path := range strings.SplitSeq(e.Value, ",") {
+			if path = strings.TrimSpace(path); path != "" {
+				wrong = append(wrong, certificateFile(e.Name, path, p.Now())...)
+			}
+		}
+	}
+	if p.bus != nil {
+		if state, err := p.bus.Conn().TLSConnectionState(); err == nil && len(state.PeerCertificates) > 0 {
+			wrong = append(wrong, expiry("the certificate of the NATS server", state.PeerCertificates[0].NotAfter, p.Now())...)
+		}
+	}
+	return wrong
+}
+
+func certificateFile(setting, path string, now time.Time) []Finding {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return found(fmt.Sprintf("the certificate of %s cannot be read: %v", setting, err), "Put it there, readable for the user of the functions.")
+	}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return found(fmt.Sprintf("%s in %s is no certificate: %v", setting, path, err), "Put a certificate in PEM there.")
+		}
+		return expiry(path, c.NotAfter, now)
+	}
+	return found(fmt.Sprintf("%s has no certificate in %s", setting, path), "Put a certificate in PEM there.")
+}
+
+func expiry(what string, end, now time.Time) []Finding {
+	const mend = "Renew it, before its end; a certificate that auroramesh made is renewed by auroramesh site rotate."
+	switch left := end.Sub(now); {
+	case left <= 0:
+		return found(fmt.Sprintf("%s has expired, on %s", what, end.UTC().Format(time.DateOnly)), mend)
+	case left < soon:
+		return found(fmt.Sprintf("%s expires in %d days, on %s", what, int(left.Hours()/24), end.UTC().Format(time.DateOnly)), mend)
+	}
+	return nil
+}
+
+// ports looks for a port of this site that something else has taken.
+func ports(ctx context.Context, p *patient) []Finding {
+	var wrong []Finding
+	for _, at := range []struct{ setting, listen string }{{"HTTP_LISTEN", p.Settings.HTTPListen}, {"METRICS_LISTEN", p.Settings.MetricsListen}} {
+		if at.listen == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", at.listen)
+		if err == nil {
+			l.Close()
+			continue // free, or no function listens there now
+		}
+		if !isOurs(ctx, at.listen) {
+			wrong = append(wrong, Finding{fmt.Sprintf("%s: %s is taken by something that is not auroramesh (%v)", at.setting, at.listen, err),
+				"Stop what listens there (ss -ltnp names it), or set " + at.setting + " to another port."})
+		}
+	}
+	return wrong
+}
+
+// isOurs reports whether a process of auroramesh answers at an address.
+func isOurs(ctx context.Context, listen string) bool {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	at := "://" + net.JoinHostPort(host, port) + "/metrics"
+	return answersAsOurs(ctx, "http"+at) || answersAsOurs(ctx, "https"+at)
+}
+
+// answersAsOurs reports whether an answer has figures of auroramesh, or asks for a key.
+func answersAsOurs(ctx context.Context, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	client := &http.Client{Timeout: 2 * time.Second}
+	res, err := client.Do(req)
+	if err != nil {
+		var unknown x509.UnknownAuthorityError // of the gateway's certificate, or as good as
+		return errors.As(err, &unknown)
+	}
+	defer res.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
+	return err == nil && (res.StatusCode == http.StatusUnauthorized && res.Header.Get("WWW-Authenticate") != "" || strings.Contains(string(said), "aurora_"))
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+func TestTheFiguresOfALinkAreShownWhileTheyAreOfNow(t *testing.T) {
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	last, median := 1.5, 2.5
+	for name, c := range map[string]struct {
+		status             federation.LinkStatus
+		latency            *federation.Latency
+		last, median, loss string
+	}{
+		"fresh":                                  {federation.Healthy, &federation.Latency{LastMs: &last, MedianMs: &median, MeasuredAt: now.Add(-time.Second)}, "1.5 ms", "2.5 ms", "0 %"},
+		"the last of a lossy line was lost":      {federation.LinkDegraded, &federation.Latency{MedianMs: &median, Loss: 0.4, MeasuredAt: now.Add(-time.Second)}, "-", "2.5 ms", "40 %"},
+		"down, and no echo comes back":           {federation.Down, &federation.Latency{MedianMs: &median, Loss: 0.1, MeasuredAt: now.Add(-time.Second)}, "-", "-", "-"},
+		"down by heartbeats, echoes come back":   {federation.Down, &federation.Latency{LastMs: &last, MedianMs: &median, MeasuredAt: now.Add(-time.Second)}, "1.5 ms", "2.5 ms", "0 %"},
+		"nothing has probed for a while":         {federation.Healthy, &federation.Latency{LastMs: &last, MedianMs: &median, MeasuredAt: now.Add(-time.Minute)}, "-", "-", "-"},
+		"measured before the clock was set back": {federation.Healthy, &federation.Latency{LastMs: &last, MedianMs: &median, MeasuredAt: now.Add(time.Minute)}, "-", "-", "-"},
+		"never measured":                         {federation.Healthy, nil, "-", "-", "-"},
+	} {
+		if last, median, loss := latency(federation.Link{Status: c.status, Latency: c.latency}, now); last != c.last || median != c.median || loss != c.loss {
+			t.Errorf("%s: %s, %s, %s", name, last, median, loss)
+		}
+	}
+}
+
+func TestWhatThePeerSeesHasAnAge(t *testing.T) {
+	age := 3.2
+	for want, l := range map[string]federation.Link{
+		"-":                       {},
+		"healthy 3s ago":          {PeerView: &federation.LinkView{Status: federation.Healthy}, HeartbeatAgeSeconds: &age},
+		"down (echo_lost) 3s ago": {PeerView: &federation.LinkView{Status: federation.Down, Cause: federation.EchoLost}, HeartbeatAgeSeconds: &age},
+	} {
+		if got := peerSees(l); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestASiteThatLeftSaysSo(t *testing.T) {
+	var out bytes.Buffer
+	if err := sitesTable(&out, []federation.Site{{ID: "site-b", Status: federation.Offline, Reason: federation.Leaving}}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "offline (leaving)") {
+		t.Error(out.String())
+	}
+}

@@ -1,0 +1,87 @@
+package console_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/shared/access"
+	"github.com/auroramesh/auroramesh/shared/apiclient"
+	"github.com/auroramesh/auroramesh/shared/browsertest"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/settings"
+	"github.com/auroramesh/auroramesh/shared/store"
+)
+
+// key makes a key of a site, as its operator does.
+func key(t *testing.T, s *demo.Site, scopes ...access.Scope) string {
+	t.Helper()
+	st, err := store.Open(t.Context(), s.Settings.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	made, err := access.Make(access.NewKey{Name: "analyst", Scopes: scopes}, "test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.CreateKey(t.Context(), made.Key, access.Hash(made.Secret)); err != nil {
+		t.Fatal(err)
+	}
+	return made.Secret
+}
+
+func TestWhoMayOnlyReadSignsInAndIsOfferedNothingElseAndAPageOfALostSiteSaysSo(t *testing.T) {
+	browser := browsertest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	d, err := demo.Start(ctx, demo.Options{Sites: 1, DataDir: t.TempDir(), Version: "0.0.1", Log: slog.New(slog.DiscardHandler),
+		Configure: func(_ int, s *settings.Settings) { s.HTTPAuth = string(access.Required) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := d.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	site := d.Sites[0]
+	writer, err := apiclient.New(site.API, apiclient.APIKey(key(t, site, access.AlertsWrite)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raise(t, writer, "For reading only", federation.High)
+
+	p := browser.Open(t, site.API+"/", browsertest.Desk)
+	p.Await("there is a page to sign in", `location.pathname === '/sign-in' && document.querySelector('input[type=password]')`)
+	p.Accessible()
+	p.Do(chromedp.SendKeys(chromedp.CSS("input[type=password]"), key(t, site, access.AlertsRead)+"\r"))
+	p.Await("who may read alerts comes to the queue", `location.pathname === '/alerts' && document.querySelector('#rows .title')?.textContent.includes('For reading only')`)
+	if browsertest.Eval[bool](p, `!!document.querySelector('input[type=checkbox], #bulkbar, nav a[href="/"], nav a[href="/deliveries"]')`) {
+		t.Errorf("the page offers what it would refuse:\n%s", p.Text())
+	}
+	p.Accessible()
+	p.Click("#rows .title a")
+	p.Await("an alert can be read and not changed", `document.querySelector('h1')?.textContent === 'For reading only' && !document.querySelector('button[name=status]')`)
+
+	p.Expect("403") // the browser notes what is refused
+	p.Do(chromedp.Navigate(site.API + "/matrix"))
+	p.Await("what is not for them says which scope it takes", `document.querySelector('.problem')?.textContent.includes('sites:read')`)
+
+	p.Do(chromedp.Navigate(site.API + "/alerts"))
+	p.Await("the page is live", `document.body.classList.contains('live')`)
+	p.Expect("ERR_")
+	stop()
+	p.Await("the page says that it is old", `document.body.classList.contains('stale') && !document.querySelector('#banner').hidden && document.querySelector('#banner').textContent.includes('as it was at')`)
+}

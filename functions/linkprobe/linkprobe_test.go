@@ -1,0 +1,163 @@
+package linkprobe_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/auroramesh/auroramesh/functions/linkprobe"
+	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/store/storetest"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+var ages = federation.Thresholds{Degraded: time.Hour, Down: 2 * time.Hour}
+
+// probing runs the linkprobe of a site that knows one peer, and returns what it knows of the link and what stops it.
+func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link func() federation.Link, stop func()) {
+	t.Helper()
+	st := storetest.Open(t)
+	gossip := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "peer", Tier: federation.Secondary, SentAt: time.Now(), IntervalSeconds: 15}
+	if _, err := st.RecordGossip(t.Context(), own, gossip, time.Now(), ages); err != nil {
+		t.Fatal(err)
+	}
+	bus := natstest.Bus(t, s, own, "linkprobe")
+	log := slog.New(slog.DiscardHandler)
+	r, err := function.Start(linkprobe.New(ages, st, bus, prometheus.NewRegistry(), log, time.Now), bus, function.NewMetrics(prometheus.NewRegistry()), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	natstest.Eventually(t, "linkprobe is ready", func() bool { return r.NotReady(t.Context()) == nil })
+	return func() federation.Link {
+		links, err := st.Links(t.Context())
+		if err != nil || len(links) != 1 {
+			t.Fatalf("%d links: %v", len(links), err)
+		}
+		return links[0]
+	}, stop
+}
+
+func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
+	o := &server.Options{}
+	if err := o.ProcessConfigString(nats.DevHub); err != nil {
+		t.Fatal(err)
+	}
+	o.StoreDir, o.Port, o.LeafNode.Port = t.TempDir(), server.RANDOM_PORT, server.RANDOM_PORT
+	for _, u := range o.Users {
+		if u.Username == o.NoAuthUser {
+			u.Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject.Echo("site-b")}}}
+		}
+	}
+	link, _ := probing(t, natstest.StartOptions(t, o), "site-a", "site-b")
+	natstest.Eventually(t, "the link says that it is refused", func() bool {
+		l := link()
+		return l.Status == federation.LinkDegraded && l.Cause == federation.AuthRefused
+	})
+}
+
+// hub runs the server of site-a, which wants a password of its leaves where one is given.
+func hub(t *testing.T, password string) *server.Server {
+	t.Helper()
+	o := &server.Options{}
+	if err := o.ProcessConfigString(nats.DevHub); err != nil {
+		t.Fatal(err)
+	}
+	o.StoreDir, o.Port, o.LeafNode.Port = t.TempDir(), server.RANDOM_PORT, server.RANDOM_PORT
+	if password != "" {
+		o.LeafNode.Username, o.LeafNode.Password = "leaf", password
+	}
+	return natstest.StartOptions(t, o)
+}
+
+// leaf runs the server of site-b, which goes to the hub.
+func leaf(t *testing.T, hub *server.Server, password string) *server.Server {
+	t.Helper()
+	vars, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &server.Options{}
+	if err := o.ProcessConfigString(nats.DevLeaf); err != nil {
+		t.Fatal(err)
+	}
+	o.StoreDir, o.Port = t.TempDir(), server.RANDOM_PORT
+	remote := &url.URL{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}
+	if password != "" {
+		remote.User = url.UserPassword("leaf", password)
+	}
+	o.LeafNode.Remotes[0].URLs = []*url.URL{remote}
+	return natstest.StartOptions(t, o)
+}
+
+func TestWhatTheServerTellsOfALeafnodeMarksAndHealsTheLinkWithoutATick(t *testing.T) {
+	hub := hub(t, "")
+	b := leaf(t, hub, "")
+	link, _ := probing(t, hub, "site-a", "site-b")
+	_, stop := probing(t, b, "site-b", "site-a")
+	answered := func() bool { return link().Probe.State == federation.Answered }
+	natstest.Eventually(t, "the peer answers", answered)
+	ticks, err := natstest.Bus(t, hub, "site-a", "test").JetStream().Stream(t.Context(), subject.TickStream("site-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ticks.Purge(t.Context()); err != nil { // and with them their schedule
+		t.Fatal(err)
+	}
+
+	stop()
+	b.Shutdown()
+	b.WaitForShutdown()
+	natstest.Eventually(t, "the link is down", func() bool {
+		l := link()
+		return l.Status == federation.Down && l.Cause == federation.TransportDisconnected
+	})
+	probing(t, leaf(t, hub, ""), "site-b", "site-a")
+	natstest.Eventually(t, "the link is healthy", func() bool { return answered() && link().Status == federation.Healthy })
+}
+
+func TestALinkWhoseLeafnodeIsRefusedSaysSoUntilItIsLetIn(t *testing.T) {
+	hub := hub(t, "right")
+	link, _ := probing(t, hub, "site-a", "site-b")
+	is := func(s federation.LinkStatus, c federation.Cause) func() bool {
+		return func() bool { l := link(); return l.Status == s && l.Cause == c }
+	}
+	natstest.Eventually(t, "a peer that is not there is just not there", is(federation.Down, federation.TransportDisconnected))
+
+	wrong := leaf(t, hub, "wrong")
+	natstest.Eventually(t, "the refusal is the cause", is(federation.Down, federation.AuthRefused))
+	seen := link().Probe.At
+	natstest.Eventually(t, "the echoes of every second do not take it back", func() bool { return link().Probe.At.After(seen.Add(3 * time.Second)) })
+	if !is(federation.Down, federation.AuthRefused)() {
+		t.Errorf("it is %s", link().Cause)
+	}
+	wrong.Shutdown()
+	wrong.WaitForShutdown()
+
+	probing(t, leaf(t, hub, "right"), "site-b", "site-a")
+	natstest.Eventually(t, "the link is healthy", is(federation.Healthy, ""))
+
+	leaf(t, hub, "wrong") // under the name of the one that is in
+	seen = link().Probe.At
+	natstest.Eventually(t, "echoes go on", func() bool { return link().Probe.At.After(seen.Add(2 * time.Second)) })
+	if !is(federation.Healthy, "")() {
+		t.Errorf("a wrong password of somebody else marked the link as %s", link().Cause)
+	}
+}

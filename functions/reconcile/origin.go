@@ -1,0 +1,245 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// together is how many alerts are sent again in one transaction.
+const together = 100
+
+// behind puts what is sent again after all that is new, worst severity first.
+const behind = -10
+
+// asker is the peer that asks. It stands in the subject, which the peer's NATS
+// permissions can limit, and not in what it says of itself.
+func (r reconciler) asker(ctx context.Context) (federation.SiteID, error) {
+	peer := subject.ReconcilePeer(function.SubjectOf(ctx))
+	peers, err := r.store.Peers(ctx, r.bus.Site().ID)
+	if err != nil {
+		return "", err
+	}
+	if !slices.Contains(peers, peer) {
+		return "", fault.New(fault.NotFound, "%s does not know the site %q", r.bus.Site().ID, peer)
+	}
+	return peer, nil
+}
+
+// asked is the peer that asks, and what leaves this site for it.
+func (r reconciler) asked(ctx context.Context) (federation.SiteID, federation.Gate, error) {
+	peer, err := r.asker(ctx)
+	if err != nil {
+		return "", federation.Gate{}, err
+	}
+	gates, err := r.store.Gates(ctx, r.bus.Site().ID, federation.Outbound, r.Gate)
+	return peer, gates.For(peer), err
+}
+
+func (r reconciler) digest(ctx context.Context, q ask.DigestQuestion) (ask.DigestAnswer, error) {
+	_, gate, err := r.asked(ctx)
+	if err != nil {
+		return ask.DigestAnswer{}, err
+	}
+	from := later(q.From, r.oldest())
+	answer, shared := ask.DigestAnswer{From: from}, federation.Digests{}
+	err = r.store.EachShared(ctx, federation.Span{After: federation.Mark{At: from}, Until: q.Until}, 0, func(a federation.Alert) {
+		if gate.Admits(a).Admitted {
+			shared.Add(a.Held())
+			if !a.Withheld() {
+				answer.Compared++
+			}
+		}
+	})
+	if err != nil {
+		return ask.DigestAnswer{}, err
+	}
+	first := federation.HourOf(from)
+	for _, hour := range shared.Differ(q.Digests) {
+		if hour >= first {
+			answer.Hours = append(answer.Hours, hour)
+		}
+	}
+	return answer, nil
+}
+
+func (r reconciler) compare(ctx context.Context, q ask.CompareQuestion) (ask.CompareAnswer, error) {
+	peer, gate, err := r.asked(ctx)
+	if err != nil {
+		return ask.CompareAnswer{}, err
+	}
+	if oldest := r.oldest(); q.Span.After.At.Before(oldest) {
+		q.Span.After = federation.Mark{At: oldest}
+	}
+	var (
+		page       federation.HeldPage
+		last       federation.Mark
+		read       int
+		severities = map[string]federation.Severity{} // under which they are in the stream
+	)
+	err = r.store.EachShared(ctx, q.Span, ask.MaxHeld, func(a federation.Alert) {
+		read, last = read+1, a.Held().Mark()
+		if gate.Admits(a).Admitted {
+			page.Held = append(page.Held, a.Held())
+			severities[a.ID] = a.SharedSeverity
+		}
+	})
+	if err != nil {
+		return ask.CompareAnswer{}, err
+	}
+	if read == ask.MaxHeld {
+		page.Upto = &last
+	}
+	d := federation.Compare(page, q.Page)
+	answer := ask.CompareAnswer{Extra: d.Extra, Upto: d.Upto}
+	answer.Missing, err = r.lost(ctx, peer, gate, d.Missing, severities)
+	answer.Pending = len(d.Missing) - len(answer.Missing)
+	return answer, err
+}
+
+// lost is what of the missing is not on its way to a peer: neither in the outbox nor
+// in the stream beyond what the peer has acknowledged.
+func (r reconciler) lost(ctx context.Context, peer federation.SiteID, gate federation.Gate, missing []federation.Held, severities map[string]federation.Severity) ([]federation.Held, error) {
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(missing))
+	for i, h := range missing {
+		ids[i] = h.ID
+	}
+	forms := []federation.SiteID{peer}
+	if !gate.OwnCopy() {
+		forms = append(forms, "")
+	}
+	sharings, err := r.store.Sharings(ctx, ids, forms...)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := r.kept(ctx, peer)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(missing, func(h federation.Held) bool {
+		s := sharings[h.ID]
+		return s.Waiting || s.Version >= h.Version && kept.holds(s, severities[h.ID])
+	}), nil
+}
+
+// kept is what this site's stream of shared alerts holds, and up to where a peer has
+// it, in the lane of each severity.
+type kept struct {
+	made         time.Time
+	first, last  uint64
+	acknowledged map[federation.Severity]uint64
+}
+
+// holds reports whether a version is in the stream and the peer has not acknowledged it.
+func (k kept) holds(s store.Sharing, severity federation.Severity) bool {
+	return s.Sequence > k.acknowledged[severity] && s.In(k.made, k.first, k.last)
+}
+
+// kept reads the stream and then the consumers, after the alerts were asked for, so
+// that what is acknowledged meanwhile does not pass for being on its way.
+func (r reconciler) kept(ctx context.Context, peer federation.SiteID) (kept, error) {
+	s, err := r.bus.JetStream().Stream(ctx, subject.AlertStream(r.bus.Site().ID))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return kept{}, nil
+	}
+	if err != nil {
+		return kept{}, unreadable(err)
+	}
+	info := s.CachedInfo()
+	k := kept{made: info.Created, first: info.State.FirstSeq, last: info.State.LastSeq, acknowledged: map[federation.Severity]uint64{}}
+	for _, lane := range subject.AlertConsumers(peer) {
+		c, err := s.Consumer(ctx, lane.Consumer)
+		switch {
+		case errors.Is(err, jetstream.ErrConsumerNotFound): // it will begin at the start of the stream
+			continue
+		case err != nil:
+			return kept{}, unreadable(err)
+		}
+		for _, severity := range lane.Severities {
+			k.acknowledged[severity] = acknowledged(c.CachedInfo())
+		}
+	}
+	return k, nil
+}
+
+// acknowledged is up to where everything for a consumer is acknowledged. The floor
+// itself stays where the last message for it was.
+func acknowledged(c *jetstream.ConsumerInfo) uint64 {
+	if c.NumPending == 0 && c.NumAckPending == 0 {
+		return math.MaxUint64
+	}
+	return c.AckFloor.Stream
+}
+
+func unreadable(err error) error {
+	return fault.New(fault.Unavailable, "the stream of shared alerts cannot be read: %v", err)
+}
+
+func (r reconciler) resend(ctx context.Context, q ask.AlertIDs) (ask.Resent, error) {
+	peer, gate, err := r.asked(ctx)
+	if err != nil {
+		return ask.Resent{}, err
+	}
+	var answer ask.Resent
+	at := r.now()
+	for ids := range slices.Chunk(q.IDs, together) {
+		n, err := r.store.Resend(ctx, peer, ids, at, func(a federation.Alert) (store.Outgoing, bool, error) { return r.again(peer, gate, a, at) })
+		if err != nil {
+			return ask.Resent{}, err
+		}
+		r.resent.WithLabelValues(string(peer)).Add(float64(n))
+		answer.Resent += n
+	}
+	if answer.Resent == 0 {
+		return answer, nil
+	}
+	return answer, r.bus.Nudge("alertrelay")
+}
+
+// again is the message that sends an alert to one peer once more, and whether the
+// gate lets it: a peer may ask for whatever it likes.
+func (r reconciler) again(peer federation.SiteID, gate federation.Gate, a federation.Alert, at time.Time) (store.Outgoing, bool, error) {
+	if a.SharedSeverity == "" || a.CreatedAt.Before(r.oldest()) || !gate.Admits(a).Admitted {
+		return store.Outgoing{}, false, nil
+	}
+	site := r.bus.Site()
+	a.IOCs = gate.Strip(a.IOCs)
+	payload, err := json.Marshal(federation.Share(a, site))
+	if err != nil {
+		return store.Outgoing{}, false, fmt.Errorf("encoding a shared alert: %w", err)
+	}
+	return store.Outgoing{
+		Subject: subject.AlertTo(a.SharedSeverity, peer), MsgID: federation.ResentMsgID(site.ID, a.ID, a.Version, peer, at),
+		Priority: a.SharedSeverity.Rank() + behind, AlertID: a.ID, Version: a.Version, Peer: peer, Payload: payload,
+	}, true, nil
+}
+
+func (r reconciler) conclude(ctx context.Context, found federation.Reconciliation) (ask.None, error) {
+	peer, err := r.asker(ctx)
+	if err != nil {
+		return ask.None{}, err
+	}
+	found.At = r.now().UTC()                         // two clocks need not agree
+	if found.Lost+found.Pending+found.Refused == 0 { // what was refused came in since, by a retry
+		if err := r.store.ForgetRefusals(ctx, peer, found.From, found.Until); err != nil {
+			return ask.None{}, err
+		}
+	}
+	return ask.None{}, r.store.RecordReconciliation(ctx, peer, federation.Outbound, found)
+}

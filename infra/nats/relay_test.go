@@ -1,0 +1,121 @@
+package nats_test
+
+import (
+	"net"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/authority"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// relay runs a relay on the shipped file, which looks for another where one is given.
+func relay(t *testing.T, a *authority.Authority, name string, other *server.Server, peers []nats.Peer) (*server.Server, string) {
+	t.Helper()
+	issued, err := a.RelayPair(name, nil, time.Now(), day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, dir := keep(t, issued), t.TempDir()
+	s := nats.Server{
+		Name: name, ClientListen: "127.0.0.1:-1", LeafnodeListen: "127.0.0.1:-1", ClusterListen: "127.0.0.1:-1",
+		CAFile: filepath.Join(a.Dir(), authority.CertFile), CertFile: p.cert, KeyFile: p.key, SystemNkey: newKey(t),
+	}
+	if other != nil {
+		s.Routes = []string{other.ClusterAddr().String()}
+	}
+	write(t, filepath.Join(dir, nats.RelayFile), nats.Relay)
+	write(t, filepath.Join(dir, nats.SiteFile), s.Conf())
+	write(t, filepath.Join(dir, nats.AccessFile), nats.Access{Peers: peers}.Conf())
+	o, err := server.ProcessConfigFile(filepath.Join(dir, nats.RelayFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := natstest.StartPlain(t, o)
+	vars, err := started.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return started, net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))
+}
+
+// Two relays between three sites: whichever a site is at, it meets the others, and when
+// one relay dies its sites are at the other moments later, with nothing lost.
+func TestTheLossOfARelayIsSurvived(t *testing.T) {
+	a, err := authority.Create(t.TempDir(), "site-a", nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r, pairs := realm{Authority: a, ca: filepath.Join(a.Dir(), authority.CertFile)}, map[federation.SiteID]pair{}
+	sites := []federation.SiteID{"site-b", "site-c"}
+	for _, s := range sites {
+		issued, err := a.Enrol(s, nil, time.Now(), day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pairs[s] = keep(t, issued)
+	}
+	one, oneAt := relay(t, a, "relay-1", nil, r.peers())
+	two, twoAt := relay(t, a, "relay-2", one, r.peers())
+	natstest.Within(t, 30*time.Second, "the relays are a cluster", func() bool { return one.NumRoutes() > 0 && two.NumRoutes() > 0 })
+
+	// Each begins at another relay.
+	b := r.start(t, nats.LeafFile, nats.Leaf, nats.Server{Site: "site-b", Hubs: []string{oneAt}}, pairs["site-b"], nil)
+	natstest.Within(t, 30*time.Second, "site-b is at the first", func() bool { return one.NumLeafNodes() == 1 })
+	c := r.start(t, nats.LeafFile, nats.Leaf, nats.Server{Site: "site-c", Hubs: []string{twoAt, oneAt}}, pairs["site-c"], nil)
+	natstest.Within(t, 30*time.Second, "site-c is at one of them", func() bool { return one.NumLeafNodes()+two.NumLeafNodes() == 2 })
+
+	s := alerts(t, b.end, "site-c")
+	answer(t, b.end, subject.Echo("site-b"), "site-b")
+	exchange := func() {
+		t.Helper()
+		natstest.Within(t, 30*time.Second, "an echo comes back", func() bool {
+			m, err := c.nc.Request(subject.Echo("site-b"), nil, time.Second)
+			return err == nil && string(m.Data) == "site-b"
+		})
+	}
+	exchange()
+	if err := confirm(c.end, "site-b", pull(t, b.end, c.end, "site-c")); err != nil {
+		t.Error(err)
+	}
+	two.Shutdown()
+	two.WaitForShutdown()
+	natstest.Within(t, 30*time.Second, "both are at the one that is left", func() bool { return one.NumLeafNodes() == 2 })
+	exchange()
+	alert(t, b.end)
+	if err := confirm(c.end, "site-b", pull(t, b.end, c.end, "site-c")); err != nil {
+		t.Error(err)
+	}
+	if n := pending(t, s, "site-c"); n != 0 {
+		t.Errorf("site-b waits for %d acknowledgements", n)
+	}
+}
+
+// Whoever is in the cluster of the relays is told everything, so a site must not be.
+func TestASiteIsNoRelay(t *testing.T) {
+	r, pairs := newRealm(t, "site-c")
+	one, _ := relay(t, r.Authority, "relay-1", nil, r.peers())
+	o := &server.Options{ServerName: "relay-2", Host: "127.0.0.1", Port: -1}
+	o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = "auroramesh", "127.0.0.1", -1
+	o.Cluster.TLSConfig = r.config(t, pairs["site-c"])
+	o.Routes = server.RoutesFromStr("tls://" + one.ClusterAddr().String())
+	natstest.StartPlain(t, o)
+	log := &lines{}
+	one.SetLoggerV2(log, false, false, false)
+	natstest.Within(t, 30*time.Second, "it is refused", func() bool { return log.has("authentication error") || log.has("Authorization") })
+	if n := one.NumRoutes(); n != 0 {
+		t.Errorf("there are %d routes", n)
+	}
+}

@@ -1,0 +1,63 @@
+package identity
+
+import (
+	"crypto/ed25519"
+	"errors"
+
+	"github.com/nats-io/nkeys"
+)
+
+// Kind is what a statement is for.
+type Kind string
+
+// The kinds of statement.
+const (
+	Message  Kind = "message"  // whoever reads it: a gossip, an alert
+	Question Kind = "question" // one peer asks another
+	Answer   Kind = "answer"   // what that one answers
+)
+
+// Statement is what a site signs: not the body alone, but with it who says it, what
+// for, and where. So nothing that was signed can be moved to another subject, be
+// passed off as another site's, or answer another question.
+type Statement struct {
+	Kind    Kind
+	Site    string // who says it
+	Subject string // under which it is said, or asked
+	// Regarding is, of an answer, the signature of the question; of a question, a
+	// text that no other has, so that no two are answered alike.
+	Regarding string
+	Body      []byte
+}
+
+// bytes is the one form in which a statement is signed. No part before the body
+// can hold a newline: kinds are constants, sites and subjects have none by their
+// form, and a signature is base64.
+func (s Statement) bytes() []byte {
+	b := make([]byte, 0, 64+len(s.Site)+len(s.Subject)+len(s.Regarding)+len(s.Body))
+	for _, part := range []string{"auroramesh statement 1", string(s.Kind), s.Site, s.Subject, s.Regarding} {
+		b = append(append(b, part...), '\n')
+	}
+	return append(b, s.Body...)
+}
+
+// Sign is the signature of a statement of this site.
+func (i *Identity) Sign(s Statement) []byte { return ed25519.Sign(i.private, s.bytes()) }
+
+// ErrSignature says that a signature is not that of the statement by the key.
+var ErrSignature = errors.New("the signature is not of this message by this key")
+
+// Verify is nil where signature is that of the statement by the public key.
+func Verify(key string, s Statement, signature []byte) error {
+	if !ValidKey(key) {
+		return ErrSignature
+	}
+	public, err := nkeys.FromPublicKey(key)
+	if err != nil {
+		return ErrSignature
+	}
+	if public.Verify(s.bytes(), signature) != nil {
+		return ErrSignature
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/uptrace/bun"
+	bundialect "github.com/uptrace/bun/dialect"
+	"github.com/uptrace/bun/schema"
+)
+
+// insertAll inserts rows in one statement, in their order, whatever their number.
+// In PostgreSQL each column goes as one array: its parser would otherwise
+// take longer over the values of hundreds of rows than the tables take to store them.
+// A row that conflicts is passed over where passing is set. A column that is counted
+// by the database is left to it. returned, where not nil, gets the given column of
+// each row that was inserted.
+func insertAll[R any](ctx context.Context, tx bun.Tx, rows []R, passing bool, column string, returned *[]string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if tx.Dialect().Name() != bundialect.PG {
+		return insertRows(ctx, tx, rows, passing, column, returned)
+	}
+	table := tx.Dialect().Tables().Get(reflect.TypeFor[R]())
+	var names, parts []string
+	var arrays []any
+	for _, f := range table.Fields {
+		if f.AutoIncrement {
+			continue
+		}
+		sql, array, err := columnOf(f, rows)
+		if err != nil {
+			return err
+		}
+		arrays = append(arrays, array)
+		names, parts = append(names, string(f.SQLName)), append(parts, fmt.Sprintf("$%d::%s[]", len(arrays), sql))
+	}
+	// The columns of unnest are in the order of its arguments.
+	//nolint:gosec // names of the schema; the values are arguments
+	query := fmt.Sprintf("INSERT INTO %s (%s) SELECT * FROM unnest(%s)", table.SQLName, strings.Join(names, ", "), strings.Join(parts, ", "))
+	if passing {
+		query += " ON CONFLICT DO NOTHING"
+	}
+	if returned == nil {
+		_, err := tx.Tx.ExecContext(ctx, query, arrays...)
+		return err
+	}
+	found, err := tx.Tx.QueryContext(ctx, query+" RETURNING "+column, arrays...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = found.Close() }() // Err tells what went wrong
+	for found.Next() {
+		var value string
+		if err := found.Scan(&value); err != nil {
+			return err
+		}
+		*returned = append(*returned, value)
+	}
+	return found.Err()
+}
+
+// insertRows is insertAll by the query builder.
+func insertRows[R any](ctx context.Context, tx bun.Tx, rows []R, passing bool, column string, returned *[]string) error {
+	q := tx.NewInsert().Model(&rows)
+	for _, f := range tx.Dialect().Tables().Get(reflect.TypeFor[R]()).Fields {
+		if f.AutoIncrement {
+			q = q.ExcludeColumn(f.Name)
+		}
+	}
+	if passing {
+		q = q.On("CONFLICT DO NOTHING")
+	}
+	if returned == nil {
+		_, err := q.Returning("NULL").Exec(ctx)
+		return err
+	}
+	return q.Returning(column).Scan(ctx, returned)
+}
+
+// columnOf is what rows have in a field: the type of its column, and an array of the
+// values in the form of text, nil for NULL.
+func columnOf[R any](f *schema.Field, rows []R) (sql string, array any, err error) {
+	texts := make([]*string, len(rows))
+	for i := range rows {
+		value := f.Value(reflect.ValueOf(&rows[i]).Elem())
+		var text string
+		null := false
+		if sql, text, null, err = textOf(value); err != nil {
+			return "", nil, fmt.Errorf("the column %s: %w", f.Name, err)
+		}
+		if !null {
+			texts[i] = &text
+		}
+	}
+	return sql, texts, nil
+}
+
+// texter is a value with a form of its own in a database.
+type texter interface {
+	// text is the type of the column in PostgreSQL and the value in the form of text.
+	text() (sql, text string, null bool, err error)
+}
+
+// textOf is a value of a row as PostgreSQL reads it, with the type of its column.
+func textOf(v reflect.Value) (sql, text string, null bool, err error) {
+	if t, ok := v.Interface().(texter); ok {
+		return t.text()
+	}
+	switch {
+	case v.Kind() == reflect.Pointer && v.IsNil():
+		sql, _, _, err = textOf(reflect.Zero(v.Type().Elem()))
+		return sql, "", true, err
+	case v.Kind() == reflect.Pointer:
+		return textOf(v.Elem())
+	case v.Kind() == reflect.String:
+		return "text", v.String(), false, nil
+	case v.CanInt():
+		return "bigint", strconv.FormatInt(v.Int(), 10), false, nil
+	case v.Kind() == reflect.Bool:
+		return "boolean", strconv.FormatBool(v.Bool()), false, nil
+	case v.Type() == reflect.TypeFor[[]byte]():
+		return "bytea", fmt.Sprintf(`\x%x`, v.Bytes()), false, nil
+	}
+	return "", "", false, fmt.Errorf("no array is made of values of the type %s", v.Type())
+}

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
+)
+
+// PeerGate is what the site has set for one peer and one direction.
+type PeerGate struct {
+	Peer      federation.SiteID
+	Direction federation.Direction
+	federation.GateSetting
+	UpdatedAt time.Time
+}
+
+type gateRow struct {
+	bun.BaseModel `bun:"table:sharing_gates,alias:g"`
+	Peer          federation.SiteID        `bun:"peer,pk"`
+	Direction     federation.Direction     `bun:"direction,pk"`
+	MinSeverity   federation.Severity      `bun:"min_severity"`
+	Sources       list[string]             `bun:"sources"`
+	ExceptSources list[string]             `bun:"except_sources"`
+	StripIOCs     list[federation.IOCType] `bun:"strip_iocs"`
+	UpdatedAt     timestamp                `bun:"updated_at"`
+}
+
+func (r gateRow) setting() federation.GateSetting {
+	return federation.GateSetting{MinSeverity: r.MinSeverity, Sources: r.Sources, ExceptSources: r.ExceptSources, StripIOCs: r.StripIOCs}
+}
+
+// PeerGates lists what is set, or was, by peer and direction. A peer may have a gate before
+// it is known.
+func (s *Store) PeerGates(ctx context.Context) ([]PeerGate, error) {
+	var rows []gateRow
+	if err := s.reader.NewSelect().Model(&rows).Order("peer", "direction").Scan(ctx); err != nil {
+		return nil, failed("listing the gates", err)
+	}
+	gates := make([]PeerGate, len(rows))
+	for i, r := range rows {
+		gates[i] = PeerGate{Peer: r.Peer, Direction: r.Direction, GateSetting: r.setting(), UpdatedAt: r.UpdatedAt.Time}
+	}
+	return gates, nil
+}
+
+// Gates returns the gates of one direction, where def is that of a peer for which
+// nothing is set. Every peer that is known or has a gate is among their Peers.
+func (s *Store) Gates(ctx context.Context, own federation.SiteID, d federation.Direction, def federation.Gate) (federation.Gates, error) {
+	gates := federation.Gates{Default: def, Peers: map[federation.SiteID]federation.Gate{}}
+	err := s.read(ctx, "reading the gates", func(ctx context.Context, tx bun.Tx) error {
+		var peers []federation.SiteID
+		if err := tx.NewSelect().Model((*siteRow)(nil)).Column("id").Where("id <> ?", own).Scan(ctx, &peers); err != nil {
+			return err
+		}
+		var rows []gateRow
+		if err := tx.NewSelect().Model(&rows).Where("direction = ?", d).Scan(ctx); err != nil {
+			return err
+		}
+		for _, p := range peers {
+			gates.Peers[p] = def
+		}
+		for _, r := range rows {
+			gates.Peers[r.Peer] = r.setting().Over(def)
+		}
+		return nil
+	})
+	return gates, err
+}
+
+// SetGate sets the whole gate of a peer in one direction. What an earlier inbound
+// gate refused is forgotten, for this one may let it in.
+func (s *Store) SetGate(ctx context.Context, peer federation.SiteID, d federation.Direction, g federation.GateSetting, at time.Time) (PeerGate, error) {
+	row := gateRow{Peer: peer, Direction: d, MinSeverity: g.MinSeverity, Sources: g.Sources, ExceptSources: g.ExceptSources, StripIOCs: g.StripIOCs, UpdatedAt: stamp(at)}
+	err := s.write(ctx, "setting the gate of "+string(peer), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&row).On("CONFLICT (peer, direction) DO UPDATE").
+			Set("min_severity = EXCLUDED.min_severity").Set("sources = EXCLUDED.sources").Set("except_sources = EXCLUDED.except_sources").
+			Set("strip_iocs = EXCLUDED.strip_iocs").Set("updated_at = EXCLUDED.updated_at").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		return forgetRefused(ctx, tx, peer, d)
+	})
+	if err != nil {
+		return PeerGate{}, err
+	}
+	return PeerGate{Peer: peer, Direction: d, GateSetting: g, UpdatedAt: row.UpdatedAt.Time}, nil
+}
+
+// DeleteGate gives a peer the default gate again. Where it has it already nothing
+// changes. When that was stays on record: what was shared before is judged by it.
+func (s *Store) DeleteGate(ctx context.Context, peer federation.SiteID, d federation.Direction, at time.Time) error {
+	none := gateRow{Peer: peer, Direction: d, UpdatedAt: stamp(at)}
+	return s.write(ctx, "resetting the gate of "+string(peer), func(ctx context.Context, tx bun.Tx) error {
+		was, err := changed(tx.NewUpdate().Model(&none).WherePK().Exec(ctx))
+		if err != nil || !was {
+			return err
+		}
+		return forgetRefused(ctx, tx, peer, d)
+	})
+}

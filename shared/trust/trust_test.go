@@ -1,0 +1,72 @@
+package trust_test
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/identity"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/store/storetest"
+	"github.com/auroramesh/auroramesh/shared/trust"
+)
+
+func TestAKeyringBelievesTheFirstKeyOfASiteAndNoOther(t *testing.T) {
+	st := storetest.Open(t)
+	var said strings.Builder
+	ring := trust.New("site-a", st, slog.New(slog.NewTextHandler(&said, nil)), time.Now)
+	key, other := natstest.Key(t, "site-b"), natstest.Key(t, "site-x")
+	s := identity.Statement{Kind: identity.Message, Site: "site-b", Subject: "aurora.federation.health.site-b", Body: []byte("I live")}
+	verify := func(by *identity.Identity, introduces bool) error {
+		return ring.Verify(t.Context(), by.Key(), by.Sign(s), s, introduces)
+	}
+	refused := func(what string, err error, want identity.Reason) {
+		t.Helper()
+		var r *identity.Refusal
+		if !errors.As(err, &r) || r.Reason != want || !fault.Is(err, fault.Forbidden) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := verify(key, false); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("an alert before the first gossip: %v", err)
+	}
+	refused("nothing signed, and nobody known", ring.Verify(t.Context(), "", nil, s, true), identity.Unsigned)
+	if keys, err := st.TrustedKeys(t.Context(), "site-a"); err != nil || len(keys) != 0 {
+		t.Errorf("who is not known is noted: %+v, %v", keys, err)
+	}
+	for range 2 {
+		if err := verify(key, true); err != nil {
+			t.Errorf("its gossip: %v", err)
+		}
+	}
+	refused("another key", verify(other, true), identity.WrongKey)
+	refused("no signature", ring.Verify(t.Context(), key.Key(), nil, s, true), identity.Unsigned)
+	refused("that of something else", ring.Verify(t.Context(), key.Key(), key.Sign(identity.Statement{Site: "site-b"}), s, true), identity.BadSignature)
+	if err := ring.Verify(t.Context(), key.Key(), key.Sign(s), identity.Statement{Site: "*"}, true); !fault.Is(err, fault.Invalid) {
+		t.Errorf("in the name of no site: %v", err)
+	}
+
+	// What another replica has pinned holds here at once.
+	if _, err := st.PinKey(t.Context(), "site-a", "site-b", other.Key(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(other, false); err != nil {
+		t.Errorf("the key that was pinned: %v", err)
+	}
+	refused("the old key", verify(key, true), identity.WrongKey)
+	keys, err := st.TrustedKeys(t.Context(), "site-a")
+	if err != nil || len(keys) != 1 || keys[0].PinnedBy != federation.Administrator || keys[0].Refused == nil || keys[0].Refused.Key != key.Key() {
+		t.Errorf("the keys are %+v, %v", keys, err)
+	}
+
+	if err := errors.Join(ring.Own(t.Context(), "K1"), ring.Own(t.Context(), "K1")); err != nil || strings.Contains(said.String(), "another key before") {
+		t.Errorf("the own key: %v, %s", err, &said)
+	}
+	if err := ring.Own(t.Context(), "K2"); err != nil || !strings.Contains(said.String(), "another key before") {
+		t.Errorf("another own key: %v, %s", err, &said)
+	}
+}
