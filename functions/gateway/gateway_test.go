@@ -14,6 +14,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/natstest"
 )
 
 type raised struct {
@@ -116,7 +117,7 @@ func TestAnInternalErrorStaysInTheLogUnderTheRequestID(t *testing.T) {
 	if strings.Contains(string(r.body), "unmarshal") {
 		t.Errorf("the answer gives the detail away: %s", r.body)
 	}
-	eventually(t, "the log has the detail", func() bool {
+	natstest.Eventually(t, "the log has the detail", func() bool {
 		log := s.log.String()
 		return strings.Contains(log, "level=ERROR") && strings.Contains(log, "cannot unmarshal") && strings.Contains(log, "request_id=trace-1")
 	})
@@ -206,7 +207,7 @@ func TestTheLogNeverHoldsABody(t *testing.T) {
 	s := newWholeSite(t)
 	s.do(t, "POST", "/api/v1/alerts", `{"title":"secret-in-a-body","severity":"low","source":"s"}`)
 	s.do(t, "POST", "/api/v1/alerts", `{"title":"secret-in-a-body"}`)
-	eventually(t, "both requests are logged", func() bool { return strings.Count(s.log.String(), "msg=request") == 2 })
+	natstest.Eventually(t, "both requests are logged", func() bool { return strings.Count(s.log.String(), "msg=request") == 2 })
 	if strings.Contains(s.log.String(), "secret-in-a-body") {
 		t.Errorf("the log has the body: %s", s.log)
 	}

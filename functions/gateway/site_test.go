@@ -338,15 +338,3 @@ func decode[T any](t *testing.T, r response) T {
 	}
 	return v
 }
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("this did not come to be: %s", what)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
-}
