@@ -62,7 +62,10 @@ func TestStore(t *testing.T) {
 				b.dsn(t) // skips all where there is no PostgreSQL
 			}
 			for _, test := range suite {
-				t.Run(nameOf(test), func(t *testing.T) { test(t, fixture{b.dsn(t)}) })
+				t.Run(nameOf(test), func(t *testing.T) {
+					t.Parallel()
+					test(t, fixture{b.dsn(t)})
+				})
 			}
 		})
 	}
