@@ -23,6 +23,9 @@ type dialect struct {
 	timeType string
 	// now is the database's own clock, in the form of a timestamp.
 	now string
+	// place is where a row lies, good until its transaction ends, and at is the
+	// condition that it is one of those of a query. Neither leaves a choice to the planner.
+	place, at string
 	// tableExists counts the tables of a name.
 	tableExists string
 	// beforeMigrating makes two programs that migrate at once go one after the other.
@@ -36,6 +39,8 @@ var postgres = dialect{
 	rowLocks:    true,
 	timeType:    "timestamptz",
 	now:         `now()`,
+	place:       "ctid",
+	at:          "ctid = ANY (ARRAY(?))",
 	tableExists: `SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = ?`,
 	// A migration of a large table may take long, and so may the wait for another
 	// program's. The number is arbitrary; it must only be the same in every program.
@@ -47,6 +52,8 @@ var sqlite = dialect{
 	bun:         func() schema.Dialect { return sqlitedialect.New() },
 	snapshot:    sql.TxOptions{ReadOnly: true},
 	timeType:    "INTEGER",
+	place:       "rowid",
+	at:          "rowid IN (?)",
 	now:         `CAST(unixepoch('subsec') * 1000000 AS INTEGER)`,
 	tableExists: `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?`,
 }

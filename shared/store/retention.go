@@ -53,9 +53,9 @@ func (s *Store) ForgetHistory(ctx context.Context, before time.Time, limit int) 
 // refused before a time. What was raised after comparedFrom stays: see [Store.ForgetClosedAlerts].
 func (s *Store) ForgetRefusedAlerts(ctx context.Context, before, comparedFrom time.Time, limit int) (n int, err error) {
 	err = s.write(ctx, "letting go of old notes about refused alerts", func(ctx context.Context, tx bun.Tx) error {
-		oldest := s.dialect.forUpdateSkipping(tx.NewSelect().Model((*refusedRow)(nil)).Column("origin_site", "origin_alert_id").
+		oldest := s.dialect.forUpdateSkipping(tx.NewSelect().Model((*refusedRow)(nil)).ColumnExpr(s.dialect.place).
 			Where("at < ?", stamp(before)).Where("raised_at < ?", stamp(comparedFrom)).Order("at").Limit(int64(limit)))
-		res, err := tx.NewDelete().Model((*refusedRow)(nil)).Where("(origin_site, origin_alert_id) IN (?)", oldest).Exec(ctx)
+		res, err := tx.NewDelete().Model((*refusedRow)(nil)).Where(s.dialect.at, oldest).Exec(ctx)
 		n, err = affected(res, err)
 		return err
 	})
