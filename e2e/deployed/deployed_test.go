@@ -1,12 +1,13 @@
 //go:build linux
 
 // Package deployed_test runs two sites as they are deployed, but without containers:
-// two processes of every function, a real NATS server and a PostgreSQL database for
-// each site. Half of the processes are killed, and the rest do the work. It runs
-// where AURORAMESH_DEPLOYED is set.
+// each from the directory that `auroramesh site` makes, with a real NATS server over
+// TLS, a PostgreSQL server, and two processes of every function. Half of the processes
+// are killed, and the rest do the work. It runs where AURORAMESH_DEPLOYED is set.
 package deployed_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -19,11 +20,12 @@ import (
 
 	"github.com/auroramesh/auroramesh/functions"
 	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/apiclient"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/natstest"
-	"github.com/auroramesh/auroramesh/shared/store/postgrestest"
 )
 
 // wanted is the variable that says that the sites are to be run.
@@ -35,60 +37,38 @@ const patience = 2 * time.Minute
 // deployed is one site: its servers, and two processes of each function.
 type deployed struct {
 	id      string
+	env     []string            // the settings that its functions share
+	key     access.MadeKey      // with all scopes
 	api     []*apiclient.Client // of each gateway
 	workers [2][]*process       // each has one process of every function, the heartbeat last
 }
 
-// deploy starts a site. hub is the address of the primary's leafnode listener; the
-// primary itself has the port of its own.
-func deploy(t *testing.T, p programs, id string, tier federation.Tier, leafPort int) *deployed {
+// deploy starts the site whose directory is dir: its NATS server with the
+// configuration named, and two processes of each function.
+func deploy(t *testing.T, p programs, dir, conf string) *deployed {
 	t.Helper()
-	d := &deployed{id: id}
-	dir := filepath.Join(t.TempDir(), id)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	natsPort := freePort(t)
-	conf, changes := nats.DevHub, map[string]string{"127.0.0.1:4222": address(natsPort), "127.0.0.1:7422": address(leafPort)}
-	if tier == federation.Secondary {
-		conf, changes = nats.DevLeaf, map[string]string{"127.0.0.1:4223": address(natsPort), "127.0.0.1:7422": address(leafPort)}
-	}
-	changes["data/"+id+"/jetstream"] = filepath.Join(dir, "jetstream")
-	for was, is := range changes {
-		if !strings.Contains(conf, was) {
-			t.Fatalf("the configuration has no %q", was)
-		}
-		conf = strings.ReplaceAll(conf, was, is)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "nats.conf"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, dir, "nats-server", nil, p.nats, "-c", filepath.Join(dir, "nats.conf"))
-
-	env := []string{
-		"FEDERATION_SITE_ID=" + id, "FEDERATION_SITE_TIER=" + string(tier), "FEDERATION_HEARTBEAT_INTERVAL_SECONDS=2",
+	d := &deployed{id: filepath.Base(dir)}
+	serve(t, p, dir, conf)
+	d.env = append(settingsOf(t, dir), "FEDERATION_HEARTBEAT_INTERVAL_SECONDS=2",
 		"FEDERATION_DEGRADED_AFTER_SECONDS=10", "FEDERATION_DOWN_AFTER_SECONDS=30",
-		"NATS_URL=nats://" + address(natsPort), "DATABASE_URL=" + postgrestest.Start(t),
-		"DATABASE_MAX_OPEN_CONNS=2", "DATABASE_MAX_IDLE_CONNS=1", "LOG_LEVEL=warn", "LOG_FORMAT=json",
-		"FEDERATION_IDENTITY_DIR=" + filepath.Join(dir, "identity"),
-	}
+		"DATABASE_MAX_OPEN_CONNS=2", "DATABASE_MAX_IDLE_CONNS=1", "LOG_LEVEL=warn", "LOG_FORMAT=json", "HTTP_AUTH=required")
 	// Two at once, as two pods would: one applies, the other waits and finds nothing to do.
-	migrations := []*process{run(t, dir, "migrate-1", env, p.auroramesh, "migrate"), run(t, dir, "migrate-2", env, p.auroramesh, "migrate")}
+	migrations := []*process{run(t, dir, "migrate-1", d.env, p.auroramesh, "migrate"), run(t, dir, "migrate-2", d.env, p.auroramesh, "migrate")}
 	for _, m := range migrations {
 		m.finish(t)
+	}
+	made := command(t, d.env, p.auroramesh, "key", "create", "--name", "first", "--scope", "admin", "--json")
+	if err := json.Unmarshal(made, &d.key); err != nil {
+		t.Fatalf("%s is no key: %v", made, err)
 	}
 	for replica := range d.workers {
 		names := slices.DeleteFunc(functions.Names(), func(n string) bool { return n == "heartbeat" })
 		for _, name := range append(names, "heartbeat") {
 			metrics := address(freePort(t))
-			mine := append(slices.Clone(env), "METRICS_LISTEN="+metrics)
+			mine := append(slices.Clone(d.env), "METRICS_LISTEN="+metrics)
 			if name == "gateway" {
 				listen := address(freePort(t))
-				client, err := apiclient.New("http://"+listen, apiclient.Timeout(10*time.Second))
-				if err != nil {
-					t.Fatal(err)
-				}
-				mine, d.api = append(mine, "HTTP_LISTEN="+listen), append(d.api, client)
+				mine, d.api = append(mine, "HTTP_LISTEN="+listen), append(d.api, client(t, listen, d.key.Secret))
 			}
 			w := run(t, dir, fmt.Sprintf("%s-%d", name, replica+1), mine, p.auroramesh, "run", name)
 			w.metrics = "http://" + metrics
@@ -96,6 +76,16 @@ func deploy(t *testing.T, p programs, id string, tier federation.Tier, leafPort 
 		}
 	}
 	return d
+}
+
+// client asks a gateway with a key.
+func client(t *testing.T, listen, key string) *apiclient.Client {
+	t.Helper()
+	c, err := apiclient.New("http://"+listen, apiclient.Timeout(10*time.Second), apiclient.APIKey(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // atWork waits until every process of a replica says that it is at work.
@@ -148,8 +138,16 @@ func TestTwoSitesOfOneProcessAFunctionOutliveHalfOfThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leafPort := freePort(t)
-	a, b := deploy(t, p, "site-a", federation.Primary, leafPort), deploy(t, p, "site-b", federation.Secondary, leafPort)
+	dir, leafnodes := filepath.Join(t.TempDir(), "sites"), address(freePort(t))
+	command(t, nil, p.auroramesh, "site", "init", "--primary", "site-a", "--dir", dir, "--host", "127.0.0.1",
+		"--listen", address(freePort(t)), "--leafnode-listen", leafnodes, "--database-url", database(t))
+	a := deploy(t, p, filepath.Join(dir, "site-a"), nats.HubFile)
+	said := command(t, nil, p.auroramesh, "site", "enrol", "site-b", "--dir", dir, "--hub", leafnodes,
+		"--listen", address(freePort(t)), "--database-url", database(t))
+	if want := "The NATS server site-a is up to date."; !strings.Contains(string(said), want) {
+		t.Errorf("site enrol says %q, without %q", said, want)
+	}
+	b := deploy(t, p, filepath.Join(dir, "site-b"), nats.LeafFile)
 	sites := []*deployed{a, b}
 	for _, d := range sites {
 		for replica := range d.workers {
@@ -159,6 +157,10 @@ func TestTwoSitesOfOneProcessAFunctionOutliveHalfOfThem(t *testing.T) {
 	}
 	crosses(t, b, a, 0, "with two of each")
 	crosses(t, a, b, 1, "and back")
+	for _, d := range sites {
+		healthy(t, p, d)
+		keysHoldEverywhere(t, d)
+	}
 
 	for _, d := range sites {
 		for _, w := range d.workers[0] {
@@ -178,6 +180,68 @@ func TestTwoSitesOfOneProcessAFunctionOutliveHalfOfThem(t *testing.T) {
 		return err == nil && len(top.Links) == 1 && top.Links[0].Cause == federation.PeerLeaving
 	})
 	stop(t, a.workers[1])
+}
+
+// healthy wants the doctor to find nothing wrong with a site.
+func healthy(t *testing.T, p programs, d *deployed) {
+	t.Helper()
+	var said string
+	natstest.Within(t, patience, "the doctor finds nothing wrong with "+d.id, func() bool {
+		out, err := try(t, d.env, p.auroramesh, "doctor")
+		said = string(out)
+		if err != nil {
+			t.Logf("the doctor of %s: %v\n%s", d.id, err, said)
+		}
+		return err == nil
+	})
+}
+
+// keysHoldEverywhere makes a key at one gateway and ends it at the other: what one
+// process of the site was told holds in all of them, and stands in the audit log.
+func keysHoldEverywhere(t *testing.T, d *deployed) {
+	t.Helper()
+	ctx := t.Context()
+	made, err := d.api[0].CreateKey(ctx, access.NewKey{Name: "reader", Scopes: []access.Scope{access.AlertsRead}})
+	if err != nil {
+		t.Fatalf("%s: making a key: %v", d.id, err)
+	}
+	var readers []*apiclient.Client
+	for _, c := range d.api {
+		readers = append(readers, client(t, strings.TrimPrefix(c.Base(), "http://"), made.Secret))
+	}
+	for i, r := range readers {
+		if _, err := r.Alerts(ctx, ask.AlertFilter{}); err != nil {
+			t.Errorf("%s: the gateway %d does not take the key: %v", d.id, i, err)
+		}
+		if _, err := r.Keys(ctx, ask.Page{}); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("%s: the gateway %d lets the key list keys: %v", d.id, i, err)
+		}
+	}
+	if _, err := d.api[1].RevokeKey(ctx, made.ID); err != nil {
+		t.Fatalf("%s: ending the key: %v", d.id, err)
+	}
+	for i, r := range readers {
+		natstest.Within(t, patience, fmt.Sprintf("%s: the gateway %d refuses the key", d.id, i), func() bool {
+			_, err := r.Alerts(ctx, ask.AlertFilter{})
+			return fault.Is(err, fault.Unauthorized)
+		})
+	}
+	log, err := d.api[0].Audit(ctx, ask.AuditFilter{})
+	if err != nil {
+		t.Fatalf("%s: reading the audit log: %v", d.id, err)
+	}
+	var actions []string
+	for _, r := range log.Items {
+		if strings.Contains(r.Action, "keys") {
+			actions = append(actions, r.Action+" by "+r.Who)
+		}
+	}
+	if want := []string{"DELETE /api/v1/access/keys/{id} by " + d.key.ID, "POST /api/v1/access/keys by " + d.key.ID}; !slices.Equal(actions, want) {
+		t.Errorf("%s: the audit log has %q, want %q", d.id, actions, want)
+	}
+	if v, err := d.api[1].VerifyAudit(ctx); err != nil || v.Broken != nil {
+		t.Errorf("%s: the audit log is not sound: %+v, %v", d.id, v, err)
+	}
 }
 
 // stop stops processes as a service manager does, the last of them, which is the

@@ -3,6 +3,8 @@
 package deployed_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,10 +12,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/store/localpostgres"
+	"github.com/auroramesh/auroramesh/shared/store/postgrestest"
 )
 
 const root = "../.."
@@ -93,6 +100,85 @@ func run(t *testing.T, dir, name string, env []string, program string, args ...s
 		}
 	})
 	return p
+}
+
+// serve runs the NATS server of a directory and waits until it takes connections.
+func serve(t *testing.T, p programs, dir, conf string) *process {
+	t.Helper()
+	s := run(t, dir, "nats-server", nil, p.nats, "-c", filepath.Join(dir, conf))
+	var at string
+	for _, v := range settingsOf(t, dir) {
+		if url, ok := strings.CutPrefix(v, "NATS_URL=tls://"); ok {
+			at = url
+		}
+	}
+	natstest.Within(t, patience, "the NATS server of "+dir+" listens", func() bool {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			return false
+		}
+		return c.Close() == nil
+	})
+	return s
+}
+
+// settingsOf are those that a directory was made with, as NAME=VALUE.
+func settingsOf(t *testing.T, dir string) (env []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "site.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if ok && !strings.HasPrefix(name, "#") {
+			env = append(env, name+"="+strings.Trim(value, "'"))
+		}
+	}
+	return env
+}
+
+// try runs a command to its end and gives what it prints.
+func try(t *testing.T, env []string, program string, args ...string) ([]byte, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	var complaint bytes.Buffer
+	cmd.Env, cmd.Stderr = append([]string{"HOME=" + t.TempDir()}, env...), &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return out, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, complaint.Bytes())
+	}
+	return out, nil
+}
+
+// command is try for what must succeed.
+func command(t *testing.T, env []string, program string, args ...string) []byte {
+	t.Helper()
+	out, err := try(t, env, program, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// database is a PostgreSQL server of its own, until the test ends.
+func database(t *testing.T) (dsn string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	server, err := localpostgres.Run(ctx, "fsync=off", "max_connections=200")
+	switch {
+	case errors.Is(err, localpostgres.ErrNone) && !strings.Contains(os.Getenv(postgrestest.EnvRequire), "postgres"):
+		t.Skipf("SKIPPED, NOT RUN AS DEPLOYED: %v", err)
+	case err != nil:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server.DSN()
 }
 
 func (p *process) signal(t *testing.T, s syscall.Signal) {
