@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,11 +21,11 @@ const Warn = 30 * 24 * time.Hour
 // Files are the paths of certificates in PEM.
 type Files []string
 
-// Split is the files in a list that is separated by commas.
-func Split(list string) Files {
+// Split is the files in lists that are separated by commas, each once.
+func Split(lists ...string) Files {
 	var files Files
-	for path := range strings.SplitSeq(list, ",") {
-		if path = strings.TrimSpace(path); path != "" {
+	for path := range strings.SplitSeq(strings.Join(lists, ","), ",") {
+		if path = strings.TrimSpace(path); path != "" && !slices.Contains(files, path) {
 			files = append(files, path)
 		}
 	}
@@ -90,12 +91,7 @@ func (f Files) Describe(ch chan<- *prometheus.Desc) { ch <- expiry }
 
 // Collect implements [prometheus.Collector].
 func (f Files) Collect(ch chan<- prometheus.Metric) {
-	seen := map[string]bool{}
 	for _, path := range f {
-		if seen[path] {
-			continue
-		}
-		seen[path] = true
 		at := 0.0
 		if end, err := Expiry(path); err == nil {
 			at = float64(end.Unix())

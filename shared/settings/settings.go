@@ -51,7 +51,7 @@ type Settings struct {
 	NATSCreds   string `env:"NATS_CREDS" example:"/run/secrets/functions.creds" allowed:"the path of a credentials file" help:"The credentials with which the functions connect. Default: none."`
 	NATSNkey    string `env:"NATS_NKEY" example:"/etc/auroramesh/functions.nk" allowed:"the path of a file with the seed of an nkey" help:"The key with which the functions connect, as auroramesh site makes it. Default: none."`
 	NATSCA      string `env:"NATS_CA" example:"/etc/auroramesh/ca.crt" allowed:"the path of a file with certificates in PEM" help:"Who has signed the certificate of the NATS server. Default: whom the system trusts."`
-	CertFiles   string `env:"CERTIFICATE_FILES" example:"/etc/auroramesh/site.crt,/etc/auroramesh/ca.crt" allowed:"paths of certificates in PEM, separated by commas" help:"Certificates of which /metrics and /health say when they expire. Default: none."`
+	CertFiles   string `env:"CERTIFICATE_FILES" example:"/etc/auroramesh/site.crt,/etc/auroramesh/ca.crt" allowed:"paths of certificates in PEM, separated by commas" help:"Certificates of which /metrics and /health say when they expire, beside that of HTTP_TLS_CERT_FILE. Default: none."`
 	DatabaseURL string `env:"DATABASE_URL" envDefault:"sqlite:data/auroramesh.db" example:"postgres://aurora@db/aurora?sslmode=verify-full" allowed:"sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE" help:"The database of this site."`
 
 	DatabaseMaxOpen          int `env:"DATABASE_MAX_OPEN_CONNS" envDefault:"10" allowed:"a whole number from 2 to 1000" help:"How many connections to PostgreSQL a process opens at most. SQLite heeds none of the DATABASE_ limits."`

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/auroramesh/auroramesh/functions"
+	"github.com/auroramesh/auroramesh/shared/certificate"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/settings"
@@ -89,9 +90,6 @@ func peerClocks(ctx context.Context, p *patient) []Finding {
 	return wrong
 }
 
-// soon is how long before the end of a certificate somebody should renew it.
-const soon = 14 * 24 * time.Hour
-
 // certificates looks at the end of every certificate that a setting names, and of
 // the one that the NATS server shows.
 func certificates(_ context.Context, p *patient) []Finding {
@@ -137,7 +135,7 @@ func expiry(what string, end, now time.Time) []Finding {
 	switch left := end.Sub(now); {
 	case left <= 0:
 		return found(fmt.Sprintf("%s has expired, on %s", what, end.UTC().Format(time.DateOnly)), mend)
-	case left < soon:
+	case left < certificate.Warn:
 		return found(fmt.Sprintf("%s expires in %d days, on %s", what, int(left.Hours()/24), end.UTC().Format(time.DateOnly)), mend)
 	}
 	return nil

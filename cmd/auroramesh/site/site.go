@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/auroramesh/auroramesh/functions"
+	"github.com/auroramesh/auroramesh/functions/gateway"
 	"github.com/auroramesh/auroramesh/shared/certificate"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -118,7 +119,11 @@ func Start(ctx context.Context, c Config) (s *Site, err error) {
 	if err != nil {
 		return s, err
 	}
-	labelled.MustRegister(certificate.Split(c.Settings.CertFiles))
+	certs := c.Settings.CertFiles
+	if slices.ContainsFunc(chosen, func(e functions.Entry) bool { return e.Name == gateway.Name }) {
+		certs += "," + c.Settings.HTTPCert // which only the machine of the gateway need have
+	}
+	labelled.MustRegister(certificate.Split(certs))
 	for _, e := range chosen {
 		bus, err := function.Connect(ctx, id, e.Name, c.Settings.NATSURL, log, opts...)
 		if err != nil {
