@@ -4,7 +4,6 @@
 package alertquery
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 
 // New is the function for one site.
 func New(st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
-	q := query{st, bus, now}
+	q := query{st, bus, now, &remembered{answers: map[ask.CampaignQuery]answer{}}}
 	return function.Function{
 		Name:        "alertquery",
 		Description: "Answers questions about the alert queue: one alert, a page, campaigns.",
@@ -36,6 +35,7 @@ type query struct {
 	store *store.Store
 	bus   *function.Bus
 	now   func() time.Time
+	found *remembered
 }
 
 func (q query) get(ctx context.Context, a ask.AlertID) (federation.Alert, error) {
@@ -65,16 +65,6 @@ func (q query) page(ctx context.Context, of ask.AlertQuery) (ask.AlertPage, erro
 	page.Older = page.Older || len(fitting) < len(page.Items)
 	page.Items = fitting
 	return page, err
-}
-
-func (q query) campaigns(ctx context.Context, of ask.CampaignQuery) (ask.CampaignList, error) {
-	found, err := q.store.Campaigns(ctx, of, q.now().Add(-time.Duration(of.Hours)*time.Hour))
-	for _, c := range found {
-		for i := range c.Sites {
-			c.Sites[i] = cmp.Or(c.Sites[i], q.bus.Site().ID)
-		}
-	}
-	return ask.CampaignList{Items: found}, err
 }
 
 // fit makes the alerts of a page fit into one message. Where they would not, raw

@@ -193,10 +193,11 @@ func (s *Store) Campaigns(ctx context.Context, q ask.CampaignQuery, since time.T
 	return found, err
 }
 
-// common chooses the values that marks of more than one site have.
+// common chooses the values that marks of more than one site have. An alert has a
+// mark once, so marks count alerts.
 func common(q *bun.SelectQuery, since time.Time, limit int) *bun.SelectQuery {
 	return q.Model((*markRow)(nil)).Column("kind", "value").
-		ColumnExpr("count(DISTINCT alert_id) AS alerts").ColumnExpr("min(created_at) AS first_at").ColumnExpr("max(created_at) AS last_at").
+		ColumnExpr("count(*) AS alerts").ColumnExpr("min(created_at) AS first_at").ColumnExpr("max(created_at) AS last_at").
 		Where("created_at >= ?", stamp(since)).Group("kind", "value").Having("min(site) <> max(site)").
 		OrderExpr("CASE WHEN kind = ? THEN 1 ELSE 0 END, last_at DESC, value", ask.Technique).Limit(int64(limit))
 }
