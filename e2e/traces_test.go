@@ -74,7 +74,7 @@ func TestOneTraceGoesFromThePostAtOneSiteToTheRowAtTheOther(t *testing.T) {
 
 	// Each is a child of the one before it, whichever site it is of.
 	way := []span{
-		{site: "site-b", name: "gateway POST"}, {site: "site-b", name: "alertintake.raise"},
+		{site: "site-b", name: "gateway POST"}, {site: "site-b", name: "alertintake.raiseall"},
 		{site: "site-b", name: "publish"}, {site: "site-a", name: "alertsink.alerts"},
 	}
 	natstest.Within(t, 30*time.Second, "the collector has the whole trace", func() bool {

@@ -12,11 +12,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -41,6 +43,7 @@ func New(gate federation.Gate, st *store.Store, bus *function.Bus, reg prometheu
 		Description: "Takes alerts and changes to them in: validates, deduplicates, stores, and passes the sharing gate.",
 		Triggers: []function.Trigger{
 			function.Reply(ask.RaiseAlert, i.raise, function.Parallel(8)),
+			function.Reply(ask.RaiseAlerts, i.raiseAll),
 			function.Reply(ask.UpdateAlert, i.update),
 			function.Reply(ask.UpdateAlerts, i.updateAll),
 		},
@@ -58,39 +61,161 @@ type intake struct {
 	now     func() time.Time
 }
 
+// raise takes in one alert, without a record in the audit log.
 func (i intake) raise(ctx context.Context, n federation.NewAlert) (ask.Raised, error) {
-	id, err := uuid.NewV7()
+	all, err := i.raiseAll(ctx, ask.AlertsRaising{Items: []ask.AlertRaising{{Alert: n}}})
 	if err != nil {
-		return ask.Raised{}, fmt.Errorf("making an alert id: %w", err)
+		return ask.Raised{}, err
 	}
+	if p := all.Items[0].Problem; p != nil {
+		return ask.Raised{}, p
+	}
+	return all.Items[0].Raised, nil
+}
+
+// raiseAll takes in alerts that came together, in one transaction. What is wrong with
+// one is the answer for that one.
+func (i intake) raiseAll(ctx context.Context, r ask.AlertsRaising) (ask.AlertsRaised, error) {
 	gates, err := i.gates(ctx)
 	if err != nil {
-		return ask.Raised{}, err
+		return ask.AlertsRaised{}, err
 	}
-	a := n.Alert(id.String(), i.now())
-	routes := gates.Routes(a)
-	out, err := i.outgoing(a, federation.AlertStored, routes)
-	if err != nil {
-		return ask.Raised{}, err
+	answers := make([]ask.AlertRaised, len(r.Items))
+	var sound []int // of the items
+	var raising []store.Raising
+	for n, item := range r.Items {
+		if len(r.Items) == 1 {
+			item.Trace = "" // what handles it is of its trace
+		}
+		one, err := i.raising(gates, item)
+		if err != nil {
+			answers[n].Problem = i.problem(ctx, err)
+			continue
+		}
+		sound, raising = append(sound, n), append(raising, one)
 	}
-	stored, created, err := i.store.RaiseAlert(ctx, a, out)
-	if err != nil {
-		return ask.Raised{}, fmt.Errorf("storing an alert: %w", err)
+	raised, failed := i.storeEach(ctx, raising)
+	for at, n := range sound {
+		if failed[at] != nil {
+			answers[n].Problem = i.problem(ctx, fmt.Errorf("storing an alert: %w", failed[at]))
+			continue
+		}
+		answers[n].Raised = ask.Raised{Alert: raised[at].Alert, Created: raised[at].Created, Unreadable: r.Items[n].Alert.IOCs.Unreadable}
+		i.tally(gates, raising[at], raised[at])
 	}
-	raised := ask.Raised{Alert: stored, Created: created, Unreadable: n.IOCs.Unreadable}
-	if !created {
-		i.raised.WithLabelValues(string(a.Severity), "duplicate").Inc()
-		return raised, nil
-	}
-	outcome := "kept"
-	if len(routes) > 0 {
-		outcome = "shared"
-	}
-	i.count(gates, a)
-	i.raised.WithLabelValues(string(a.Severity), outcome).Inc()
 	i.nudge(ctx)
-	return raised, nil
+	return ask.AlertsRaised{Items: i.fitting(answers)}, nil
 }
+
+// storeEach stores alerts together or, where that fails by what may be the fault of
+// one of them, each by itself.
+func (i intake) storeEach(ctx context.Context, all []store.Raising) (raised []store.RaisedAlert, failed []error) {
+	failed = make([]error, len(all))
+	raised, err := i.store.RaiseAlerts(ctx, all, i.tell)
+	if err == nil || len(all) == 1 || mendable(err) {
+		for n := range failed {
+			failed[n] = err
+		}
+		return raised, failed
+	}
+	raised = make([]store.RaisedAlert, len(all))
+	for n := range all {
+		var one []store.RaisedAlert
+		if one, failed[n] = i.store.RaiseAlerts(ctx, all[n:n+1], i.tell); failed[n] == nil {
+			raised[n] = one[0]
+		}
+	}
+	return raised, failed
+}
+
+// tell is what the site's own watchers are told of alerts that were stored together.
+func (i intake) tell(created []federation.Alert) []store.Outgoing {
+	return store.StoredMessages(i.bus.Site().ID, created[0].CreatedAt, created)
+}
+
+// mendable reports whether a failure to store has nothing to do with what was to be stored.
+func mendable(err error) bool {
+	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout)
+}
+
+// problem is what is wrong with one alert of several. What is internal is told to the log only.
+func (i intake) problem(ctx context.Context, err error) *fault.Error {
+	f := fault.Of(err)
+	if f.Code == fault.Internal {
+		i.log.ErrorContext(ctx, "one of several alerts could not be handled", "error", err)
+	}
+	return f
+}
+
+// raising is what is to be stored of a new alert.
+func (i intake) raising(gates federation.Gates, item ask.AlertRaising) (store.Raising, error) {
+	if err := item.Alert.Validate(); err != nil {
+		return store.Raising{}, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return store.Raising{}, fmt.Errorf("making an alert id: %w", err)
+	}
+	r := store.Raising{Alert: item.Alert.Alert(id.String(), i.now())}
+	if err := i.passes(r.Alert); err != nil {
+		return store.Raising{}, err
+	}
+	if r.Out, err = i.shared(gates.Routes(r.Alert)); err != nil {
+		return store.Raising{}, err
+	}
+	for n := range r.Out {
+		r.Out[n].Trace = item.Trace
+	}
+	if item.Audit != nil {
+		r.Audit = func(stored federation.Alert, created bool) access.Entry {
+			e := *item.Audit
+			e.Result = http.StatusOK
+			if created {
+				e.Result, e.Target = http.StatusCreated, e.Target+"/"+stored.ID
+			}
+			return e
+		}
+	}
+	return r, nil
+}
+
+// tally counts an alert that was raised.
+func (i intake) tally(gates federation.Gates, r store.Raising, raised store.RaisedAlert) {
+	outcome := "duplicate"
+	if raised.Created {
+		outcome = "kept"
+		if len(r.Out) > 0 {
+			outcome = "shared"
+		}
+		i.count(gates, r.Alert)
+	}
+	i.raised.WithLabelValues(string(r.Alert.Severity), outcome).Inc()
+}
+
+// fitting leaves out of an answer the alerts that a message has no room for: what is
+// new is no larger than the question, but the first of a double may be.
+func (i intake) fitting(answers []ask.AlertRaised) []ask.AlertRaised {
+	if len(answers) == 1 {
+		return answers
+	}
+	room := i.most() - ask.MaxRaisingBytes - 1000*len(answers)
+	for n, a := range answers {
+		if a.Created || a.Problem != nil {
+			continue
+		}
+		data, err := json.Marshal(a.Alert)
+		if err != nil || len(data) > room {
+			answers[n].Alert, answers[n].Elsewhere = federation.Alert{ID: a.Alert.ID}, true
+			continue
+		}
+		room -= len(data)
+	}
+	return answers
+}
+
+// most is how many bytes an alert may have as a message, with room for what a list
+// puts around it, and for the headers.
+func (i intake) most() int { return int(i.bus.Conn().MaxPayload()) - 64<<10 }
 
 // nudge has the outbox emptied now. Where that fails the alert is safe, and
 // alertrelay looks by itself: it only comes later.
@@ -109,9 +234,9 @@ func (i intake) update(ctx context.Context, u ask.AlertUpdate) (federation.Alert
 	a, err := i.store.UpdateAlert(ctx, u.ID, u.Patch, i.now(), func(was, a federation.Alert) ([]store.Outgoing, error) {
 		changed = true
 		if a.Version == was.Version { // nothing of it is for others
-			return i.outgoing(a, federation.AlertUpdated, nil)
+			return i.changed(a, nil)
 		}
-		return i.outgoing(a, federation.AlertUpdated, gates.Routes(a))
+		return i.changed(a, gates.Routes(a))
 	})
 	if err != nil {
 		return a, fmt.Errorf("changing an alert: %w", err)
@@ -129,15 +254,9 @@ func (i intake) updateAll(ctx context.Context, u ask.AlertsUpdate) (ask.AlertsUp
 	all := ask.AlertsUpdated{Items: make([]ask.AlertUpdated, len(u.IDs))}
 	for n, id := range u.IDs {
 		all.Items[n].ID = id
-		_, err := i.update(ctx, ask.AlertUpdate{ID: id, Patch: federation.AlertPatch{Status: u.Status}})
-		if err == nil {
-			continue
+		if _, err := i.update(ctx, ask.AlertUpdate{ID: id, Patch: federation.AlertPatch{Status: u.Status}}); err != nil {
+			all.Items[n].Problem = i.problem(ctx, err).Message
 		}
-		f := fault.Of(err)
-		if f.Code == fault.Internal {
-			i.log.ErrorContext(ctx, "one of several alerts could not be changed", "id", id, "error", err)
-		}
-		all.Items[n].Problem = f.Message
 	}
 	return all, nil
 }
@@ -157,21 +276,37 @@ func (i intake) count(gates federation.Gates, a federation.Alert) {
 	}
 }
 
-// outgoing is what must be published about an alert that was stored or changed.
-func (i intake) outgoing(a federation.Alert, kind federation.EventKind, routes []federation.Route) ([]store.Outgoing, error) {
-	site := i.bus.Site()
-	event := store.EventMessage(site.ID, federation.Event{Kind: kind, At: a.UpdatedAt, Alert: &a}, a.ID)
-	// With room for what a list puts around it, and for the headers.
-	if most := int(i.bus.Conn().MaxPayload()) - 64<<10; len(event.Payload) > most {
-		return nil, fault.New(fault.TooLarge, "the alert has %d bytes as a message, and may have %d: shorten raw_log or the list of IOCs", len(event.Payload), most)
+// passes refuses an alert that no message has room for: it could never be read.
+func (i intake) passes(a federation.Alert) error {
+	most := i.most()
+	if a.Size() <= most/6 { // a byte of text takes at most six as JSON
+		return nil
 	}
-	out := []store.Outgoing{event}
+	data, err := json.Marshal(a)
+	if err == nil && len(data) > most {
+		err = fault.New(fault.TooLarge, "the alert has %d bytes as a message, and may have %d: shorten raw_log or the list of IOCs", len(data), most)
+	}
+	return err
+}
+
+// changed is what must be published about an alert that was changed.
+func (i intake) changed(a federation.Alert, routes []federation.Route) ([]store.Outgoing, error) {
+	if err := i.passes(a); err != nil {
+		return nil, err
+	}
+	out, err := i.shared(routes)
+	site := i.bus.Site().ID
+	return append(out, store.EventMessage(site, federation.Event{Kind: federation.AlertUpdated, At: a.UpdatedAt, Alert: &a}, a.ID)), err
+}
+
+// shared is the messages in which an alert leaves on its routes.
+func (i intake) shared(routes []federation.Route) (out []store.Outgoing, err error) {
 	for _, r := range routes {
-		shared, err := message(site, r)
+		m, err := message(i.bus.Site(), r)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, shared)
+		out = append(out, m)
 	}
 	return out, nil
 }

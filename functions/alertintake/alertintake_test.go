@@ -1,16 +1,21 @@
 package alertintake_test
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/functions/alertintake"
 	"github.com/auroramesh/auroramesh/functions/alertquery"
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
@@ -49,5 +54,78 @@ func TestOfSeveralAlertsEachIsChangedByItself(t *testing.T) {
 	page, err := function.Ask(t.Context(), bus, own, ask.PageAlerts, ask.AlertQuery{Status: federation.Resolved})
 	if err != nil || len(page.Items) != 2 || page.Older || page.Newer {
 		t.Errorf("resolved are %+v, %v", page, err)
+	}
+}
+
+func TestOfAlertsThatComeTogetherABadOneFailsAlone(t *testing.T) {
+	const own = federation.SiteID("site-a")
+	st, srv := storetest.Open(t), natstest.Start(t, own)
+	at := natstest.Bus(t, srv, own, "alertintake")
+	natstest.Run(t, at, alertintake.New(federation.Gate{MinSeverity: federation.High}, st, at, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
+	bus := natstest.Bus(t, srv, own, "test")
+	item := func(title string, s federation.Severity) ask.AlertRaising {
+		return ask.AlertRaising{
+			Alert: federation.NewAlert{Title: title, Severity: s, Source: "edr"},
+			Audit: &access.Entry{ID: uuid.NewString(), At: time.Now(), Kind: access.KindLocal, Who: "local", Action: "POST /api/v1/alerts", Target: "/api/v1/alerts"},
+		}
+	}
+	large := item("large", federation.Low)
+	large.Alert.RawLog = federation.RawLog(strings.Repeat("x", federation.MaxRawLog))
+	raise := func(items ...ask.AlertRaising) []ask.AlertRaised {
+		t.Helper()
+		raised, err := function.Ask(t.Context(), bus, own, ask.RaiseAlerts, ask.AlertsRaising{Items: items})
+		if err != nil || len(raised.Items) != len(items) {
+			t.Fatalf("%d answers to %d alerts: %v", len(raised.Items), len(items), err)
+		}
+		return raised.Items
+	}
+	first := raise(large)[0]
+
+	got := raise(item("one", federation.High), item("", federation.High), item("large", federation.Low), item("two", "awful"), item("one", federation.High))
+	if !got[0].Created || got[0].Alert.Title != "one" || got[0].Problem != nil {
+		t.Errorf("the sound one: %+v", got[0])
+	}
+	for n, field := range map[int]string{1: "title", 3: "severity"} {
+		if p := got[n].Problem; p == nil || p.Code != fault.Invalid || p.Fields[0].Name != field {
+			t.Errorf("the one without a good %s: %+v", field, got[n])
+		}
+	}
+	if got[4].Created || got[4].Alert.ID != got[0].Alert.ID {
+		t.Errorf("the double: %+v", got[4])
+	}
+	if got[2].Created || got[2].Alert.ID != first.Alert.ID || got[2].Elsewhere || got[2].Alert.RawLog == "" {
+		t.Errorf("the double of the large one: %+v", got[2].Elsewhere)
+	}
+	var records []string
+	page, err := st.Audit(t.Context(), 0, 10)
+	for _, r := range page {
+		records = append(records, fmt.Sprint(r.Result, " ", r.Target))
+	}
+	want := []string{"200 /api/v1/alerts", "200 /api/v1/alerts", "201 /api/v1/alerts/" + got[0].Alert.ID, "201 /api/v1/alerts/" + first.Alert.ID}
+	if diff := cmp.Diff(want, records); diff != "" || err != nil {
+		t.Errorf("records (-want +got):\n%s%v", diff, err)
+	}
+
+	// The first one of each may be far larger than its double.
+	var many []ask.AlertRaising
+	for n := range 8 {
+		large.Alert.Title = fmt.Sprint("large ", n)
+		raise(large)
+		many = append(many, item(large.Alert.Title, federation.Low))
+	}
+	elsewhere := 0
+	for _, r := range raise(many...) {
+		if r.Elsewhere {
+			elsewhere++
+		}
+		if r.Created || r.Alert.ID == "" || r.Elsewhere == (r.Alert.RawLog != "") {
+			t.Errorf("a double of a large one: created %t, id %q, elsewhere %t, %d bytes", r.Created, r.Alert.ID, r.Elsewhere, len(r.Alert.RawLog))
+		}
+	}
+	if elsewhere == 0 || elsewhere == len(many) {
+		t.Errorf("%d of %d do not fit", elsewhere, len(many))
+	}
+	if none, err := function.Ask(t.Context(), bus, own, ask.RaiseAlerts, ask.AlertsRaising{}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("no alerts: %+v, %v", none, err)
 	}
 }

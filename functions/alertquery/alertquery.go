@@ -23,6 +23,7 @@ func New(st *store.Store, bus *function.Bus, now func() time.Time) function.Func
 		Description: "Answers questions about the alert queue: one alert, a page, campaigns.",
 		Triggers: []function.Trigger{
 			function.Reply(ask.GetAlert, q.get),
+			function.Reply(ask.GetAlerts, q.several),
 			function.Reply(ask.ListAlerts, q.list),
 			function.Reply(ask.PageAlerts, q.page),
 			function.Reply(ask.Campaigns, q.campaigns),
@@ -40,6 +41,31 @@ type query struct {
 
 func (q query) get(ctx context.Context, a ask.AlertID) (federation.Alert, error) {
 	return q.store.Alert(ctx, a.ID)
+}
+
+// several gives alerts by their ids, as many of them as one message has room for.
+func (q query) several(ctx context.Context, of ask.AlertsByID) (ask.AlertsFound, error) {
+	alerts, err := q.store.AlertsOf(ctx, of.IDs)
+	if err != nil {
+		return ask.AlertsFound{}, err
+	}
+	var found ask.AlertsFound
+	size := 0
+	for _, id := range of.IDs {
+		a, ok := alerts[id]
+		if ok {
+			b, err := json.Marshal(a)
+			if err != nil {
+				return found, fmt.Errorf("encoding an alert: %w", err)
+			}
+			if size += len(b) + 1; size > maxListBytes && len(found.Items) > 0 {
+				break
+			}
+			found.Items = append(found.Items, a)
+		}
+		found.Looked++
+	}
+	return found, nil
 }
 
 // maxListBytes keeps an answer under the megabyte that a NATS message may have.

@@ -110,12 +110,16 @@ func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 		}
 		rows = append(rows, a.Received(id.String(), at))
 	}
-	arrivals, err := s.store.ReceiveAlerts(ctx, rows, func(a federation.Alert, arrival store.Arrival) store.Outgoing {
-		kind := federation.AlertStored
-		if arrival == store.Updated {
-			kind = federation.AlertUpdated
+	arrivals, err := s.store.ReceiveAlerts(ctx, rows, func(arrived []store.Arrived) (out []store.Outgoing) {
+		var stored []federation.Alert
+		for _, a := range arrived {
+			if a.Arrival == store.Stored {
+				stored = append(stored, a.Alert)
+				continue
+			}
+			out = append(out, store.EventMessage(own, federation.Event{Kind: federation.AlertUpdated, At: at, Alert: &a.Alert}, a.Alert.ID))
 		}
-		return store.EventMessage(own, federation.Event{Kind: kind, At: at, Alert: &a}, a.ID)
+		return append(out, store.StoredMessages(own, at, stored)...)
 	}, notes...)
 	if err != nil {
 		return fmt.Errorf("storing %d alerts of %s: %w", len(rows), from, err)

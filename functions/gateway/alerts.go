@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,6 +14,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/tracing"
 )
 
 const (
@@ -116,9 +119,25 @@ func (g *gateway) registerAlerts(api huma.API) {
 }
 
 func (g *gateway) raise(ctx context.Context, n federation.NewAlert) (*raiseOutput, error) {
-	raised, err := put(ctx, g, ask.RaiseAlert, n)
-	if err != nil {
+	item := ask.AlertRaising{Alert: n, Trace: tracing.Parent(ctx)}
+	x, known := ctx.Value(exchangeKey{}).(*exchange)
+	if known && x.principal.ID != "" {
+		e := g.entry(x.request, x.principal)
+		item.Audit = &e
+	}
+	raised, err := g.intake.put(ctx, item)
+	switch {
+	case err != nil:
 		return nil, err
+	case raised.Problem != nil:
+		return nil, raised.Problem
+	case known:
+		x.noted = item.Audit != nil
+	}
+	if raised.Elsewhere {
+		if raised.Alert, err = put(ctx, g, ask.GetAlert, ask.AlertID{ID: raised.Alert.ID}); err != nil {
+			return nil, err
+		}
 	}
 	out := &raiseOutput{
 		Status: http.StatusOK, Location: alertsPath + "/" + url.PathEscape(raised.Alert.ID),
@@ -131,6 +150,22 @@ func (g *gateway) raise(ctx context.Context, n federation.NewAlert) (*raiseOutpu
 		out.Body.Warnings = append(out.Body.Warnings, fault.Field{Name: "tlp", Value: string(n.TLP.OrDefault()), Allowed: string(stored) + ", with which the alert was raised first: it keeps this label until it is edited"})
 	}
 	return out, nil
+}
+
+// raiseAll raises alerts of requests that came together.
+func (g *gateway) raiseAll(ctx context.Context, items []ask.AlertRaising) ([]ask.AlertRaised, error) {
+	raised, err := put(ctx, g, ask.RaiseAlerts, ask.AlertsRaising{Items: items})
+	if err == nil && len(raised.Items) != len(items) {
+		err = fmt.Errorf("raising %d alerts: %d answers", len(items), len(raised.Items))
+	}
+	return raised.Items, err
+}
+
+// sizeOf is how many bytes an alert has on its way to the function. One that cannot
+// be encoded has none, and fails there.
+func sizeOf(r ask.AlertRaising) int {
+	data, _ := json.Marshal(r) //nolint:errchkjson // see above
+	return len(data)
 }
 
 // warnings name the IOCs that could not be read. Those of the body are known here

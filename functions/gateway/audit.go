@@ -5,7 +5,6 @@ import (
 	"context"
 	"maps"
 	"net/http"
-	"sync"
 
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
@@ -72,78 +71,31 @@ func (h *heldAnswer) statusOrOK() int {
 // known is not in it, or anyone could fill it: it is counted and logged.
 func (g *gateway) note(r *http.Request, result int, made string) error {
 	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
-	if !ok || x.principal.ID == "" {
+	if !ok || x.principal.ID == "" || x.noted {
 		return nil
 	}
-	target := r.URL.EscapedPath()
+	e := g.entry(r, x.principal)
+	e.Result = result
 	if made != "" && result == http.StatusCreated {
-		target = made
+		e.Target = made
 	}
-	return g.audit.write(r.Context(), access.Entry{
-		ID: newRequestID(), At: g.now(), Kind: x.principal.Kind, Who: x.principal.ID, Name: x.principal.Name, From: remote(r),
-		Action: r.Pattern, Target: target, Result: result, RequestID: function.RequestID(r.Context()),
-	})
+	_, err := g.audit.put(r.Context(), e)
+	return err
 }
 
-// auditWriter writes entries as they come, those that come meanwhile together: so
-// a thousand requests at once are a few transactions, one after the other.
-type auditWriter struct {
-	send    func(context.Context, ask.AuditEntries) error
-	mu      sync.Mutex
-	waiting []*waitingEntry
-	busy    bool // somebody sends, or has been told to
-}
-
-type waitingEntry struct {
-	access.Entry
-	written chan error
-	turn    chan struct{} // closed where it is for this one to send what waits
-}
-
-// write returns once e is in the log.
-func (a *auditWriter) write(ctx context.Context, e access.Entry) error {
-	w := &waitingEntry{e, make(chan error, 1), make(chan struct{})}
-	a.mu.Lock()
-	a.waiting = append(a.waiting, w)
-	mine := !a.busy
-	a.busy = true
-	a.mu.Unlock()
-	if !mine {
-		select {
-		case err := <-w.written:
-			return err
-		case <-w.turn:
-		}
+// entry is the record of a request of a principal, but for what it came to.
+func (g *gateway) entry(r *http.Request, p access.Principal) access.Entry {
+	return access.Entry{
+		ID: newRequestID(), At: g.now(), Kind: p.Kind, Who: p.ID, Name: p.Name, From: remote(r),
+		Action: r.Pattern, Target: r.URL.EscapedPath(), RequestID: function.RequestID(r.Context()),
 	}
-	a.sendWaiting(ctx)
-	return <-w.written
 }
 
-// sendWaiting sends what waits, the caller's entry first, and gives the turn on.
-func (a *auditWriter) sendWaiting(ctx context.Context) {
-	a.mu.Lock()
-	n := min(len(a.waiting), maxAuditBatch)
-	batch := a.waiting[:n:n]
-	a.waiting = a.waiting[n:]
-	a.mu.Unlock()
-
-	var entries ask.AuditEntries
-	for _, w := range batch {
-		entries.Entries = append(entries.Entries, w.Entry)
-	}
-	// The change is made whether or not its client waits. Sent twice, an entry is written once.
-	ctx = context.WithoutCancel(ctx)
-	err := a.send(ctx, entries)
+// writeAudit writes entries that came together; what is written twice is there once.
+func (g *gateway) writeAudit(ctx context.Context, entries []access.Entry) ([]struct{}, error) {
+	_, err := put(ctx, g, ask.AppendAudit, ask.AuditEntries{Entries: entries})
 	if err != nil && !fault.Of(err).Code.Permanent() {
-		err = a.send(ctx, entries)
+		_, err = put(ctx, g, ask.AppendAudit, ask.AuditEntries{Entries: entries})
 	}
-	for _, w := range batch {
-		w.written <- err
-	}
-
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.busy = len(a.waiting) > 0; a.busy {
-		close(a.waiting[0].turn)
-	}
+	return make([]struct{}, len(entries)), err
 }

@@ -70,8 +70,8 @@ func TestASiteWithoutSignInHasAnAuditLogToo(t *testing.T) {
 
 func TestAChangeThatTheAuditLogDoesNotTakeIsNotConfirmed(t *testing.T) {
 	s := newSite(t, ":8000")
-	answers(t, s, ask.RaiseAlert, func(federation.NewAlert) (ask.Raised, error) { return ask.Raised{Created: true}, nil })
-	r := s.do(t, "POST", "/api/v1/alerts", `{"title":"t","severity":"high","source":"test"}`)
+	answers(t, s, ask.UpdateAlert, func(ask.AlertUpdate) (federation.Alert, error) { return federation.Alert{}, nil })
+	r := s.do(t, "PATCH", "/api/v1/alerts/alert-1", `{"status":"resolved"}`)
 	p := decode[gateway.Problem](t, r)
 	if r.status != 503 || p.Code != fault.Unavailable || !strings.Contains(p.Detail, "this was done, but the audit log") || r.header.Get("Location") != "" || r.header.Get("Retry-After") == "" {
 		t.Errorf("%d, Location %q: %s", r.status, r.header.Get("Location"), r.body)

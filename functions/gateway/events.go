@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -201,7 +202,7 @@ func (s *eventStream) send(ctx context.Context, out *eventWriter, events <-chan 
 			}
 			next = seq + 1
 			kind := m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:]
-			if err := out.event(seq, kind, m.Data()); err != nil {
+			if err := s.tell(ctx, out, seq, federation.EventKind(kind), m.Data()); err != nil {
 				return err
 			}
 			quiet.Reset(eventKeepAlive)
@@ -217,6 +218,36 @@ func (s *eventStream) send(ctx context.Context, out *eventWriter, events <-chan 
 			return nil
 		}
 	}
+}
+
+// tell writes what a message of the stream says: an event, or one for each of several
+// alerts. The last of these alone carries the id, so that a client that was cut off
+// before it is told of all of them again.
+func (s *eventStream) tell(ctx context.Context, out *eventWriter, seq uint64, kind federation.EventKind, data []byte) error {
+	if kind != federation.AlertsStored {
+		return out.event("id: "+strconv.FormatUint(seq, 10)+"\n", kind, data)
+	}
+	var together federation.StoredTogether
+	if err := json.Unmarshal(data, &together); err != nil {
+		return fmt.Errorf("reading an event: %w", err)
+	}
+	for ids := together.IDs; len(ids) > 0; {
+		found, err := put(ctx, s.g, ask.GetAlerts, ask.AlertsByID{IDs: ids})
+		if err != nil {
+			return fmt.Errorf("reading the alerts of an event: %w", err)
+		}
+		ids = ids[min(max(found.Looked, 1), len(ids)):]
+		for i := range found.Items {
+			data, err := json.Marshal(federation.Event{Kind: federation.AlertStored, At: together.At, Alert: &found.Items[i]})
+			if err != nil {
+				return fmt.Errorf("encoding an event: %w", err)
+			}
+			if err := out.event("", federation.AlertStored, data); err != nil {
+				return err
+			}
+		}
+	}
+	return out.write("id: %d\n\n", seq)
 }
 
 // read hands over the messages of the stream in order, until ctx ends or the
@@ -269,11 +300,12 @@ func newEventWriter(w http.ResponseWriter) *eventWriter {
 	return &eventWriter{w, http.NewResponseController(w)}
 }
 
-func (e *eventWriter) event(seq uint64, kind string, data []byte) error {
+// event writes an event, with its id as a line before it where it has one.
+func (e *eventWriter) event(id string, kind federation.EventKind, data []byte) error {
 	// A payload has no line break, being JSON that encoding/json made; one that
 	// had would end the field.
 	line := strings.NewReplacer("\r", " ", "\n", " ").Replace(string(data))
-	return e.write("id: %d\nevent: %s\ndata: %s\n\n", seq, kind, line)
+	return e.write("%sevent: %s\ndata: %s\n\n", id, kind, line)
 }
 
 func (e *eventWriter) gap(g gap) error {

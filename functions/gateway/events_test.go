@@ -16,9 +16,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/auroramesh/auroramesh/functions/gateway"
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/stream"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -99,6 +101,22 @@ func (s *site) publish(t *testing.T, id string) {
 	}
 }
 
+// publishTogether stores one event of several alerts.
+func (s *site) publishTogether(t *testing.T, ids ...string) {
+	t.Helper()
+	m := store.StoredMessages(identity.ID, noon, alertsOf(ids))[0]
+	if _, err := s.bus.JetStream().Publish(t.Context(), m.Subject, m.Payload); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func alertsOf(ids []string) (alerts []federation.Alert) {
+	for _, id := range ids {
+		alerts = append(alerts, federation.Alert{ID: id})
+	}
+	return alerts
+}
+
 // expect reads as many events as there are ids, and checks that they are of these alerts.
 func (c *client) expect(ids ...string) {
 	c.t.Helper()
@@ -114,6 +132,27 @@ func (c *client) expect(ids ...string) {
 	if diff := cmp.Diff(ids, got); diff != "" {
 		c.t.Errorf("events (-want +got):\n%s", diff)
 	}
+}
+
+func TestOfAlertsThatWereStoredTogetherEachIsTold(t *testing.T) {
+	s := newSite(t, ":8000")
+	answers(t, s, ask.GetAlerts, func(of ask.AlertsByID) (ask.AlertsFound, error) {
+		if of.IDs[0] == "gone" {
+			return ask.AlertsFound{Looked: 1}, nil
+		}
+		return ask.AlertsFound{Items: alertsOf(of.IDs[:1]), Looked: 1}, nil // there is room for one
+	})
+	c := s.follow(t, "/api/v1/events")
+	s.publish(t, "1")
+	s.publishTogether(t, "2", "gone", "3")
+	s.publish(t, "4")
+	c.expect("1", "2", "3")
+	if b := c.next(); b.id != "2" || b.event != "" { // the place, once all are told
+		t.Errorf("behind them comes %+v", b)
+	}
+	c.expect("4")
+	again := s.follow(t, "/api/v1/events", "Last-Event-ID", "1") // cut off among them
+	again.expect("2", "3")
 }
 
 func TestAClientThatReconnectsMissesNothing(t *testing.T) {

@@ -103,10 +103,8 @@ func newGateway(c Config) *gateway {
 		metrics: newMetrics(c.Registry, c.Site.ID), streams: make(chan struct{}, maxEventStreams), routes: newRoutes(),
 		known: newKnown(c.Now), rates: newRates(c.RatePerSecond, c.Now), signIns: newRates(signInRate, c.Now),
 	}
-	g.audit = &auditWriter{send: func(ctx context.Context, e ask.AuditEntries) error {
-		_, err := put(ctx, g, ask.AppendAudit, e)
-		return err
-	}}
+	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, lanes: 1}
+	g.intake = &gatherer[ask.AlertRaising, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: sizeOf, lanes: 2}
 	g.registerSignIn(g.routes)
 	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause})
 	for pattern, page := range g.console.Routes() {
@@ -135,7 +133,8 @@ type gateway struct {
 	known     *known
 	rates     *rates
 	signIns   *rates
-	audit     *auditWriter
+	audit     *gatherer[access.Entry, struct{}]
+	intake    *gatherer[ask.AlertRaising, ask.AlertRaised]
 	streams   chan struct{} // one place for each open event stream
 }
 

@@ -1,9 +1,11 @@
 package gateway_test
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -210,5 +212,48 @@ func TestTheLogNeverHoldsABody(t *testing.T) {
 	natstest.Eventually(t, "both requests are logged", func() bool { return strings.Count(s.log.String(), "msg=request") == 2 })
 	if strings.Contains(s.log.String(), "secret-in-a-body") {
 		t.Errorf("the log has the body: %s", s.log)
+	}
+}
+
+func TestAlertsThatComeAtOnceGoTogetherAndEachHasItsOwnAnswer(t *testing.T) {
+	s := newWholeSite(t)
+	const n = 60
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			title, want := fmt.Sprintf("alert %d", i), 201
+			switch i % 10 {
+			case 3:
+				title, want = titleRefused, 409
+			case 7:
+				title, want = "a double", 200
+			}
+			r := s.do(t, "POST", "/api/v1/alerts", fmt.Sprintf(`{"title":%q,"severity":"high","source":"test"}`, title))
+			if r.status != want && (want != 200 || r.status != 201) { // one of the doubles is the first
+				t.Errorf("%s: %d %s", title, r.status, r.body)
+			}
+			if want != 409 && decode[federation.Alert](t, r).Title != title {
+				t.Errorf("the answer to %q is %s", title, r.body)
+			}
+		})
+	}
+	wg.Wait()
+	if len(s.together) == n {
+		t.Errorf("%d alerts came in %d messages", n, len(s.together))
+	}
+	records := map[string]int{}
+	for _, e := range s.audited() {
+		records[strings.Fields(e)[3]]++
+	}
+	if diff := cmp.Diff(map[string]int{"201": 49, "200": 5, "409": 6}, records); diff != "" {
+		t.Errorf("records by result (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnAlertThatIsTooLargeForTheCommonAnswerIsAskedForByItself(t *testing.T) {
+	s := newWholeSite(t)
+	r := s.do(t, "POST", "/api/v1/alerts", `{"title":"elsewhere","severity":"low","source":"test"}`)
+	if a := decode[federation.Alert](t, r); r.status != 201 || a.ID != "alert-1" || a.Severity != federation.High {
+		t.Errorf("%d %s", r.status, r.body)
 	}
 }

@@ -29,6 +29,8 @@ type exchange struct {
 	bytes  int
 	// principal is who it comes from, where that is known.
 	principal access.Principal
+	request   *http.Request
+	noted     bool  // its record in the audit log was written with what it did
 	cause     error // of an internal error: for the log, never for the client
 }
 
@@ -78,6 +80,7 @@ func (g *gateway) observe(next http.Handler) http.Handler {
 		}
 		x := &exchange{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(function.WithRequestID(r.Context(), id), exchangeKey{}, x))
+		x.request = r
 		h := w.Header()
 		h.Set(requestIDHeader, id)
 		h.Set("X-Content-Type-Options", "nosniff")

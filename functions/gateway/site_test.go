@@ -50,7 +50,14 @@ type site struct {
 	noted     []access.Entry
 	requestID string // of the last question that a stand-in answered
 	raised    int
+	together  []int // how many alerts came in each message
 }
+
+// Titles of alerts of which the stand-in for alertintake makes something else than a row.
+const (
+	titleRefused   = "refused"
+	titleElsewhere = "elsewhere"
+)
 
 // logged is a log that can be read while it is written.
 type logged struct {
@@ -163,19 +170,39 @@ func newWholeSite(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t, "0.0.0.0:8000")
 	seen := map[string]federation.Alert{}
-	answers(t, s, ask.RaiseAlert, func(n federation.NewAlert) (ask.Raised, error) {
-		if err := n.Validate(); err != nil {
-			return ask.Raised{}, err
-		}
+	answers(t, s, ask.RaiseAlerts, func(r ask.AlertsRaising) (ask.AlertsRaised, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.raised++
-		a := n.Alert(fmt.Sprintf("alert-%d", s.raised), noon)
-		if first, ok := seen[a.DedupHash]; ok {
-			return ask.Raised{Alert: first}, nil
+		s.together = append(s.together, len(r.Items))
+		raised := ask.AlertsRaised{Items: make([]ask.AlertRaised, len(r.Items))}
+		for i, item := range r.Items {
+			if err := item.Alert.Validate(); err != nil {
+				raised.Items[i].Problem = fault.Of(err)
+				continue
+			}
+			if item.Alert.Title == titleRefused {
+				raised.Items[i].Problem = fault.New(fault.Conflict, "this one not")
+				continue
+			}
+			s.raised++
+			a := item.Alert.Alert(fmt.Sprintf("alert-%d", s.raised), noon)
+			first, double := seen[a.DedupHash]
+			if e := item.Audit; e != nil {
+				e.Result = 200
+				if !double {
+					e.Result, e.Target = 201, e.Target+"/"+a.ID
+				}
+				s.noted = append(s.noted, *e)
+			}
+			if !double {
+				first, seen[a.DedupHash] = a, a
+			}
+			raised.Items[i].Raised = ask.Raised{Alert: first, Created: !double}
+			if item.Alert.Title == titleElsewhere {
+				raised.Items[i].Alert, raised.Items[i].Elsewhere = federation.Alert{ID: "alert-1"}, true
+			}
 		}
-		seen[a.DedupHash] = a
-		return ask.Raised{Alert: a, Created: true}, nil
+		return raised, nil
 	})
 	answers(t, s, ask.PreviewSharing, func(n federation.NewAlert) (ask.SharingPreview, error) {
 		return ask.SharingPreview{

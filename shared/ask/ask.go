@@ -21,6 +21,7 @@ var (
 	UpdateAlert = function.Endpoint[AlertUpdate, federation.Alert]{Function: "alertintake", Name: "update", Doc: "change an alert: its status, its content, or take it back"}
 	ListAlerts  = function.Endpoint[AlertFilter, List[federation.Alert]]{Function: "alertquery", Name: "list", Doc: "a page of alerts, newest first"}
 	GetAlert    = function.Endpoint[AlertID, federation.Alert]{Function: "alertquery", Name: "get", Doc: "one alert"}
+	GetAlerts   = function.Endpoint[AlertsByID, AlertsFound]{Function: "alertquery", Name: "several", Doc: "alerts by their ids"}
 
 	Deliveries      = function.Endpoint[None, federation.Deliveries]{Function: "ledger", Name: "deliveries", Doc: "what each peer has stored, and what waits for it"}
 	AlertDeliveries = function.Endpoint[AlertID, federation.AlertDeliveries]{Function: "ledger", Name: "alertdeliveries", Doc: "how far one alert has come on its way to each peer"}

@@ -157,6 +157,25 @@ func (q CampaignQuery) Validate() error {
 	return wrong.Err("the question is not valid")
 }
 
+// AlertsByID names several alerts.
+type AlertsByID struct {
+	IDs []string `json:"ids"`
+}
+
+// Validate refuses too many alerts, none, and ids that none can have.
+func (a AlertsByID) Validate() error {
+	var wrong fault.Fields
+	checkIDs(&wrong, a.IDs)
+	return wrong.Err("the question is not valid")
+}
+
+// AlertsFound is alerts in the order of their ids, without those that are not there.
+// Looked is how many of the ids it is about: for the others there was no room.
+type AlertsFound struct {
+	Items  []federation.Alert `json:"items"`
+	Looked int                `json:"looked"`
+}
+
 // Technique is the kind of a [Campaign] whose alerts have a technique in common; any other is a type of IOC.
 const Technique = "technique"
 
@@ -187,19 +206,23 @@ type AlertsUpdate struct {
 // Validate refuses too many alerts, none, ids that none can have, and an unknown status.
 func (u AlertsUpdate) Validate() error {
 	var wrong fault.Fields
-	if len(u.IDs) == 0 || len(u.IDs) > MaxUpdates {
-		wrong.Add("ids", itoa(len(u.IDs))+" ids", "1 to "+itoa(MaxUpdates))
-		return wrong.Err("the change is not valid")
-	}
-	for i, id := range u.IDs {
-		if id == "" || !validText(id, federation.MaxAlertID) {
-			wrong.Add("ids["+itoa(i)+"]", id, "an id of at most "+itoa(federation.MaxAlertID)+" characters")
-		}
-	}
+	checkIDs(&wrong, u.IDs)
 	if !u.Status.Valid() {
 		wrong.Add("status", string(u.Status), federation.AlertStatusForm)
 	}
 	return wrong.Err("the change is not valid")
+}
+
+func checkIDs(wrong *fault.Fields, ids []string) {
+	if len(ids) == 0 || len(ids) > MaxUpdates {
+		wrong.Add("ids", itoa(len(ids))+" ids", "1 to "+itoa(MaxUpdates))
+		return
+	}
+	for i, id := range ids {
+		if id == "" || !validText(id, federation.MaxAlertID) {
+			wrong.Add("ids["+itoa(i)+"]", id, "an id of at most "+itoa(federation.MaxAlertID)+" characters")
+		}
+	}
 }
 
 // AlertsUpdated is what became of each, in the order of the ids.

@@ -38,6 +38,17 @@ type Event struct {
 	Delivery *DeliveryWatch `json:"delivery,omitempty"`
 }
 
+// AlertsStored is the kind of a [StoredTogether]. It stays within the site: whoever
+// follows the events is told of each alert by itself, as [AlertStored].
+const AlertsStored EventKind = "alerts-stored"
+
+// StoredTogether says that several alerts are in the queue, which came together.
+type StoredTogether struct {
+	Kind EventKind `json:"kind"`
+	At   time.Time `json:"at"`
+	IDs  []string  `json:"ids"`
+}
+
 // Transition is the change of one link's or one site's status. Where From is To,
 // the cause alone is another.
 type Transition struct {

@@ -5,10 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -87,32 +91,125 @@ func orEmpty[T any](l list[T]) []T {
 	return l
 }
 
-// RaiseAlert stores a local alert together with what must be published about it.
-// Where an alert with the same dedup hash is there, that first one is returned,
-// created is false, and nothing is written.
+// Raising is a local alert to be stored with all that belongs to it.
+type Raising struct {
+	Alert federation.Alert
+	Out   []Outgoing // what must be published about it alone, where it is new
+	// Audit, where not nil, gives the record of what became of it, which is written in
+	// the same transaction.
+	Audit func(stored federation.Alert, created bool) access.Entry
+}
+
+// RaisedAlert is what became of a [Raising]: the alert as it is stored. Where one with
+// the same dedup hash was there, it is that first one, and Created is false.
+type RaisedAlert struct {
+	Alert   federation.Alert
+	Created bool
+}
+
+// RaiseAlert is [Store.RaiseAlerts] for one alert, without a record.
 func (s *Store) RaiseAlert(ctx context.Context, a federation.Alert, out []Outgoing) (stored federation.Alert, created bool, err error) {
-	row := rowOf(a)
-	err = s.write(ctx, "storing the alert", func(ctx context.Context, tx bun.Tx) error {
-		if created, err = insert(ctx, tx, &row); err != nil {
-			return err
-		}
-		if created {
-			if err := mark(ctx, tx, row); err != nil {
-				return err
-			}
-			return enqueue(ctx, tx, a.CreatedAt, out...)
-		}
-		first := new(alertRow)
-		if err := tx.NewSelect().Model(first).Where("dedup_hash = ?", row.DedupHash).Scan(ctx); err != nil {
-			return err
-		}
-		row = *first
-		return nil
-	})
+	raised, err := s.RaiseAlerts(ctx, []Raising{{Alert: a, Out: out}}, nil)
 	if err != nil {
 		return federation.Alert{}, false, err
 	}
-	return row.alert(), created, nil
+	return raised[0].Alert, raised[0].Created, nil
+}
+
+// RaiseAlerts stores local alerts, all in one transaction, each with what must be
+// published about it and its record. Of doubles among them the first counts. Of an
+// alert that duplicates one nothing is written but the record. tell makes what must be
+// published about those that are new together, and may be nil.
+func (s *Store) RaiseAlerts(ctx context.Context, all []Raising, tell func(created []federation.Alert) []Outgoing) (raised []RaisedAlert, err error) {
+	rows := make([]alertRow, 0, len(all))
+	first := make(map[string]int, len(all)) // index in all by dedup hash
+	for i, r := range all {
+		if _, double := first[r.Alert.DedupHash]; !double {
+			first[r.Alert.DedupHash] = i
+			rows = append(rows, rowOf(r.Alert))
+		}
+	}
+	sortByHash(rows)
+	err = s.write(ctx, "storing "+alertsWord(len(all)), func(ctx context.Context, tx bun.Tx) error {
+		raised = make([]RaisedAlert, len(all))
+		var hashes []string
+		if err := insertAll(ctx, tx, rows, true, "dedup_hash", &hashes); err != nil {
+			return err
+		}
+		stored := make(map[string]alertRow, len(rows))
+		for _, r := range rows {
+			stored[r.DedupHash] = r
+		}
+		created := make(map[string]bool, len(hashes))
+		for _, h := range hashes {
+			created[h] = true
+		}
+		inserted := slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !created[r.DedupHash] })
+		if len(inserted) < len(rows) {
+			if err := theFirst(ctx, tx, stored, created); err != nil {
+				return err
+			}
+		}
+		if err := mark(ctx, tx, inserted...); err != nil {
+			return err
+		}
+		var out []outboxRow
+		var records []access.Entry
+		var fresh []federation.Alert
+		for i, r := range all {
+			hash := r.Alert.DedupHash
+			raised[i] = RaisedAlert{stored[hash].alert(), created[hash] && first[hash] == i}
+			if raised[i].Created {
+				fresh = append(fresh, raised[i].Alert)
+				out = append(out, outboxRows(ctx, r.Alert.CreatedAt, r.Out)...)
+			}
+			if r.Audit != nil {
+				records = append(records, r.Audit(raised[i].Alert, raised[i].Created))
+			}
+		}
+		if tell != nil && len(fresh) > 0 {
+			out = append(out, outboxRows(ctx, fresh[0].CreatedAt, tell(fresh))...)
+		}
+		if err := insertAll(ctx, tx, out, false, "", nil); err != nil {
+			return err
+		}
+		return s.noteAudit(ctx, tx, records) // last, for it holds up every other who writes a record
+	})
+	return raised, err
+}
+
+func alertsWord(n int) string {
+	if n == 1 {
+		return "the alert"
+	}
+	return strconv.Itoa(n) + " alerts"
+}
+
+// sortByHash gives rows that are inserted together the one order in which all insert,
+// so that two who insert the same wait for each other one way only.
+func sortByHash(rows []alertRow) {
+	slices.SortFunc(rows, func(a, b alertRow) int { return strings.Compare(a.DedupHash, b.DedupHash) })
+}
+
+// theFirst puts in place of each row that was not created the one that was there.
+func theFirst(ctx context.Context, tx bun.Tx, stored map[string]alertRow, created map[string]bool) error {
+	var doubles []string
+	for hash := range stored {
+		if !created[hash] {
+			doubles = append(doubles, hash)
+		}
+	}
+	var there []alertRow
+	if err := tx.NewSelect().Model(&there).Where("dedup_hash IN ?", bun.Tuple(doubles)).Scan(ctx); err != nil {
+		return err
+	}
+	if len(there) != len(doubles) {
+		return sql.ErrNoRows // it was there, and has been deleted meanwhile
+	}
+	for _, r := range there {
+		stored[r.DedupHash] = r
+	}
+	return nil
 }
 
 // Alert returns one alert, or NotFound.
@@ -123,6 +220,19 @@ func (s *Store) Alert(ctx context.Context, id string) (federation.Alert, error) 
 		return federation.Alert{}, failed("reading the alert "+id, err)
 	}
 	return row.alert(), nil
+}
+
+// AlertsOf returns alerts by their ids; one that is not here is left out.
+func (s *Store) AlertsOf(ctx context.Context, ids []string) (map[string]federation.Alert, error) {
+	var rows []alertRow
+	if err := s.reader.NewSelect().Model(&rows).Where("id IN ?", bun.Tuple(ids)).Scan(ctx); err != nil {
+		return nil, failed("reading alerts", err)
+	}
+	found := make(map[string]federation.Alert, len(rows))
+	for _, r := range rows {
+		found[r.ID] = r.alert()
+	}
+	return found, nil
 }
 
 // named makes of a row that is not there the fault that names it.

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -137,6 +139,75 @@ func raisesAtOnceMakeOne(t *testing.T, f fixture) {
 	}
 }
 
+// raising is an alert of which a record is written, named by what became of it.
+func raising(a federation.Alert) Raising {
+	return Raising{
+		Alert: a, Out: []Outgoing{{MsgID: a.Title, AlertID: a.ID, Trace: "trace of " + a.Title}},
+		Audit: func(stored federation.Alert, created bool) access.Entry {
+			return entry(fmt.Sprintf("%s is %s %t", a.ID, stored.ID, created))
+		},
+	}
+}
+
+func alertsRaisedTogether(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	there, one, double, two := alertOf(t, "there", t0), alertOf(t, "one", t0), alertOf(t, "one", after(time.Second)), alertOf(t, "two", t0)
+	must(s.RaiseAlerts(t.Context(), []Raising{raising(there)}, nil))(t)
+	again := alertOf(t, "there", after(time.Minute))
+	var told []string
+	got := must(s.RaiseAlerts(t.Context(), []Raising{raising(one), raising(again), raising(double), raising(two)}, func(created []federation.Alert) []Outgoing {
+		for _, a := range created {
+			told = append(told, a.Title)
+		}
+		return []Outgoing{{MsgID: "together"}}
+	}))(t)
+	equal(t, "raised", got, []RaisedAlert{{one, true}, {there, false}, {one, false}, {two, true}})
+	equal(t, "told of", told, []string{"one", "two"})
+	equal(t, "messages", messages(t, s), []string{"there", "one", "two", "together"})
+	equal(t, "its trace", must(s.Outbox(t.Context(), 2))(t)[1].Trace, "trace of one")
+	equal(t, "none new", must(s.RaiseAlerts(t.Context(), []Raising{{Alert: again}}, func([]federation.Alert) []Outgoing { panic("told of nothing") }))(t), []RaisedAlert{{there, false}})
+	equal(t, "none", len(must(s.RaiseAlerts(t.Context(), nil, nil))(t)), 0)
+	equal(t, "read by their ids", must(s.AlertsOf(t.Context(), []string{two.ID, "nowhere", one.ID}))(t), map[string]federation.Alert{one.ID: one, two.ID: two})
+
+	var records []string
+	for _, r := range must(s.Audit(t.Context(), 0, 10))(t) {
+		records = append(records, r.ID)
+	}
+	is := func(a, b federation.Alert, created bool) string {
+		return fmt.Sprintf("%s is %s %t", a.ID, b.ID, created)
+	}
+	equal(t, "records, newest first", records, []string{is(two, two, true), is(double, one, false), is(again, there, false), is(one, one, true), is(there, there, true)})
+	equal(t, "the chain", must(s.VerifyAudit(t.Context(), nil))(t).Records, int64(5))
+}
+
+func alertsRaisedTogetherAtOnceMakeOneEach(t *testing.T, f fixture) {
+	stores := f.replicas(t, 2)
+	const alerts = 100
+	var created atomic.Int64
+	atOnce(t, 4, func(i int) (int, error) {
+		all := make([]Raising, alerts)
+		for j := range all { // half of the callers the other way round
+			n := j
+			if i%2 == 1 {
+				n = alerts - 1 - j
+			}
+			all[j] = raising(alertOf(t, fmt.Sprint(n), t0))
+		}
+		raised, err := stores[i%2].RaiseAlerts(t.Context(), all, nil)
+		for _, r := range raised {
+			if r.Created {
+				created.Add(1)
+			}
+		}
+		return len(raised), err
+	})
+	equal(t, "created", int(created.Load()), alerts)
+	v := must(stores[0].VerifyAudit(t.Context(), nil))(t)
+	if v.Broken != nil || v.Records != 4*alerts {
+		t.Errorf("%d records, broken: %+v", v.Records, v.Broken)
+	}
+}
+
 // What is published about an alert cannot be there without it, nor it without.
 func raiseRollsBackAsOne(t *testing.T, f fixture) {
 	s := f.migrated(t)
@@ -151,20 +222,30 @@ func raiseRollsBackAsOne(t *testing.T, f fixture) {
 	isFault(t, err, fault.NotFound, a.ID)
 
 	b := received(t, "1")
-	if stored, err := s.ReceiveAlerts(t.Context(), []federation.Alert{b}, func(federation.Alert, Arrival) Outgoing { return Outgoing{} }); err == nil || stored != nil {
+	if stored, err := s.ReceiveAlerts(t.Context(), []federation.Alert{b}, ofEach(func(federation.Alert, Arrival) Outgoing { return Outgoing{} })); err == nil || stored != nil {
 		t.Fatalf("with a broken outbox stored is %v, error %v", stored, err)
 	}
 	_, err = s.Alert(t.Context(), b.ID)
 	isFault(t, err, fault.NotFound, b.ID)
 }
 
+// ofEach tells of each alert by itself.
+func ofEach(message func(federation.Alert, Arrival) Outgoing) func([]Arrived) []Outgoing {
+	return func(arrived []Arrived) (out []Outgoing) {
+		for _, a := range arrived {
+			out = append(out, message(a.Alert, a.Arrival))
+		}
+		return out
+	}
+}
+
 func replaysAndDoublesAreNotStored(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	receive := func(as ...federation.Alert) []Arrival {
 		t.Helper()
-		return must(s.ReceiveAlerts(t.Context(), as, func(a federation.Alert, _ Arrival) Outgoing {
+		return must(s.ReceiveAlerts(t.Context(), as, ofEach(func(a federation.Alert, _ Arrival) Outgoing {
 			return Outgoing{MsgID: a.Origin.AlertID, AlertID: a.ID}
-		}))(t)
+		})))(t)
 	}
 	equal(t, "an empty batch", receive(), []Arrival{})
 	one, two, three := received(t, "1"), received(t, "2"), received(t, "3")
@@ -568,10 +649,10 @@ func newerVersionsOfAPeerWin(t *testing.T, f fixture) {
 	var told []string
 	receive := func(as ...federation.Alert) []Arrival {
 		t.Helper()
-		return must(s.ReceiveAlerts(t.Context(), as, func(a federation.Alert, arrival Arrival) Outgoing {
+		return must(s.ReceiveAlerts(t.Context(), as, ofEach(func(a federation.Alert, arrival Arrival) Outgoing {
 			told = append(told, fmt.Sprintf("%t %d %s %d", a.ID == first.ID, a.Version, a.Title, arrival))
 			return Outgoing{}
-		}))(t)
+		})))(t)
 	}
 	equal(t, "the first", receive(first), []Arrival{Stored})
 	must(s.UpdateAlert(t.Context(), first.ID, federation.AlertPatch{Status: federation.Escalated}, t0, nil))(t)

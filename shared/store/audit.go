@@ -99,7 +99,7 @@ func (s *Store) appendAudit(ctx context.Context, tx bun.Tx, entries []access.Ent
 	if len(rows) == 0 {
 		return head, nil
 	}
-	if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+	if err := insertAll(ctx, tx, rows, false, "", nil); err != nil {
 		return head, err
 	}
 	next := auditHeadRow{One: 1, Seq: head.Seq, Hash: head.Hash}

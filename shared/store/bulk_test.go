@@ -60,12 +60,12 @@ func storedIn(t *testing.T, s *Store) (all stored) {
 func aBatchIsStoredAsOneByOne(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	as := awkwardAlerts(t)
-	event := func(a federation.Alert, _ Arrival) Outgoing {
+	event := ofEach(func(a federation.Alert, _ Arrival) Outgoing {
 		return Outgoing{
 			Subject: a.Description, MsgID: a.ID, Priority: 3, AlertID: a.ID, Version: a.Version, Peer: "site-c", Withdraws: a.ObservedAt != nil,
 			Payload: append([]byte{0, 255, '\\'}, a.RawLog...),
 		}
-	}
+	})
 	begin := func() {
 		for _, table := range []string{"alerts", "alert_marks", "outbox"} {
 			if _, err := s.writer.ExecContext(t.Context(), "DELETE FROM "+table); err != nil {

@@ -50,24 +50,21 @@ func (s *Store) PeerGates(ctx context.Context) ([]PeerGate, error) {
 // nothing is set. Every peer that is known or has a gate is among their Peers.
 func (s *Store) Gates(ctx context.Context, own federation.SiteID, d federation.Direction, def federation.Gate) (federation.Gates, error) {
 	gates := federation.Gates{Default: def, Peers: map[federation.SiteID]federation.Gate{}}
-	err := s.read(ctx, "reading the gates", func(ctx context.Context, tx bun.Tx) error {
-		var peers []federation.SiteID
-		if err := tx.NewSelect().Model((*siteRow)(nil)).Column("id").Where("id <> ?", own).Scan(ctx, &peers); err != nil {
-			return err
-		}
-		var rows []gateRow
-		if err := tx.NewSelect().Model(&rows).Where("direction = ?", d).Scan(ctx); err != nil {
-			return err
-		}
-		for _, p := range peers {
-			gates.Peers[p] = def
-		}
-		for _, r := range rows {
+	known := s.reader.NewSelect().Model((*siteRow)(nil)).ColumnExpr("id AS peer, '' AS direction, '' AS min_severity, '[]' AS sources, '[]' AS except_sources, '[]' AS strip_iocs").Where("id <> ?", own)
+	set := s.reader.NewSelect().Model((*gateRow)(nil)).Column("peer", "direction", "min_severity", "sources", "except_sources", "strip_iocs").Where("direction = ?", d)
+	var rows []gateRow
+	// In one statement: it is asked for every alert.
+	if err := known.UnionAll(set).Scan(ctx, &rows); err != nil {
+		return gates, failed("reading the gates", err)
+	}
+	for _, r := range rows {
+		if r.Direction == d {
 			gates.Peers[r.Peer] = r.setting().Over(def)
+		} else if _, set := gates.Peers[r.Peer]; !set { // a peer that is known, in any order
+			gates.Peers[r.Peer] = def
 		}
-		return nil
-	})
-	return gates, err
+	}
+	return gates, nil
 }
 
 // SetGate sets the whole gate of a peer in one direction. What an earlier inbound

@@ -34,20 +34,46 @@ type Outgoing struct {
 	// stream first: it may not leave any more.
 	Withdraws bool
 	Payload   []byte
+	// Trace is that within which the message was committed, see package tracing. Where
+	// it is empty as the message is put into the outbox, it is that of the context.
+	Trace string
 }
 
 // EventMessage is an event as it is published at its site. Its message id is made
 // of what it is about, so that a second publish of it is known as such.
 func EventMessage(own federation.SiteID, e federation.Event, about ...string) Outgoing {
-	payload, err := json.Marshal(e)
+	return eventMessage(own, e.Kind, e.At, e, about...)
+}
+
+func eventMessage(own federation.SiteID, kind federation.EventKind, at time.Time, event any, about ...string) Outgoing {
+	payload, err := json.Marshal(event)
 	if err != nil { // a time beyond the year 9999, which validation lets nobody bring in
-		panic(fmt.Sprintf("encoding the event %s of %s: %v", e.Kind, about, err))
+		panic(fmt.Sprintf("encoding the event %s of %s: %v", kind, about, err))
 	}
 	return Outgoing{
-		Subject: subject.Event(own, e.Kind),
-		MsgID:   fmt.Sprintf("%s.%s.%d", e.Kind, strings.Join(about, "."), e.At.UnixMicro()),
+		Subject: subject.Event(own, kind),
+		MsgID:   fmt.Sprintf("%s.%s.%d", kind, strings.Join(about, "."), at.UnixMicro()),
 		Payload: payload,
 	}
+}
+
+// maxTogether bounds how many alerts one [StoredMessages] message names.
+const maxTogether = 200
+
+// StoredMessages tells of alerts that were stored together: of one with the alert as it
+// is, of several by their ids.
+func StoredMessages(own federation.SiteID, at time.Time, alerts []federation.Alert) (out []Outgoing) {
+	if len(alerts) == 1 {
+		return []Outgoing{EventMessage(own, federation.Event{Kind: federation.AlertStored, At: at, Alert: &alerts[0]}, alerts[0].ID)}
+	}
+	for several := range slices.Chunk(alerts, maxTogether) {
+		together := federation.StoredTogether{Kind: federation.AlertsStored, At: at, IDs: make([]string, len(several))}
+		for i, a := range several {
+			together.IDs[i] = a.ID
+		}
+		out = append(out, eventMessage(own, together.Kind, at, together, together.IDs[0]))
+	}
+	return out
 }
 
 // Queued is a message in the outbox.
@@ -55,8 +81,6 @@ type Queued struct {
 	ID int64
 	Outgoing
 	QueuedAt time.Time
-	// Trace is that within which the message was committed; see package tracing.
-	Trace string
 }
 
 type outboxRow struct {
@@ -76,18 +100,19 @@ type outboxRow struct {
 
 // enqueue writes messages to the outbox, in the transaction of what they are about.
 func enqueue(ctx context.Context, tx bun.Tx, at time.Time, out ...Outgoing) error {
-	if len(out) == 0 {
-		return nil
-	}
+	return insertAll(ctx, tx, outboxRows(ctx, at, out), false, "", nil)
+}
+
+func outboxRows(ctx context.Context, at time.Time, out []Outgoing) []outboxRow {
 	rows := make([]outboxRow, len(out))
 	for i, o := range out {
 		rows[i] = outboxRow{
 			Subject: o.Subject, MsgID: o.MsgID, Priority: o.Priority, AlertID: o.AlertID, Version: o.Version, Peer: o.Peer, Withdraws: o.Withdraws,
 			Payload:  append([]byte{}, o.Payload...), // never NULL
-			QueuedAt: stamp(at), Traceparent: tracing.Parent(ctx),
+			QueuedAt: stamp(at), Traceparent: cmp.Or(o.Trace, tracing.Parent(ctx)),
 		}
 	}
-	return insertAll(ctx, tx, rows, false, "", nil)
+	return rows
 }
 
 // Outbox returns up to limit messages that wait, the highest priority first and
@@ -101,8 +126,8 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 	for i, r := range rows {
 		queued[i] = Queued{
 			ID:       r.ID,
-			Outgoing: Outgoing{Subject: r.Subject, MsgID: r.MsgID, Priority: r.Priority, AlertID: r.AlertID, Version: r.Version, Peer: r.Peer, Withdraws: r.Withdraws, Payload: r.Payload},
-			QueuedAt: r.QueuedAt.Time, Trace: r.Traceparent,
+			Outgoing: Outgoing{Subject: r.Subject, MsgID: r.MsgID, Priority: r.Priority, AlertID: r.AlertID, Version: r.Version, Peer: r.Peer, Withdraws: r.Withdraws, Payload: r.Payload, Trace: r.Traceparent},
+			QueuedAt: r.QueuedAt.Time,
 		}
 	}
 	return queued, nil

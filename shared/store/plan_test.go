@@ -174,6 +174,14 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 			_, _, err := s.RaiseAlert(ctx, alert, nil) // a double
 			return err
 		}),
+		"RaiseAlerts": one(func(ctx context.Context, s *Store) error {
+			_, err := s.RaiseAlerts(ctx, []Raising{{Alert: alert}, {Alert: other}}, nil) // doubles
+			return err
+		}),
+		"AlertsOf": one(func(ctx context.Context, s *Store) error {
+			_, err := s.AlertsOf(ctx, []string{alert.ID, other.ID})
+			return err
+		}),
 		"UpdateAlert": one(func(ctx context.Context, s *Store) error {
 			_, err := s.UpdateAlert(ctx, alert.ID, federation.AlertPatch{Status: federation.Investigating}, late, func(_, _ federation.Alert) ([]Outgoing, error) { return nil, nil })
 			return err

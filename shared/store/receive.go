@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -22,13 +21,19 @@ const (
 	Updated                 // the alert was here in an older version
 )
 
+// Arrived is an alert from a peer as it stands here now, and what it is here.
+type Arrived struct {
+	Alert   federation.Alert
+	Arrival Arrival // Stored or Updated
+}
+
 // ReceiveAlerts stores alerts from peers: the new ones all in one statement, and a
 // newer version of one that is here by the rules of [federation.Alert.Supersede].
-// event makes what must be published about each of these, and may be nil.
+// tell makes what must be published about these, and may be nil.
 // arrivals[i] says what became of as[i]; of doubles within as the newest counts,
 // and every other one is a replay. In the same transaction it notes the alerts that
 // were refused, and that one which is here now is refused no longer.
-func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, event func(federation.Alert, Arrival) Outgoing, refused ...RefusedAlert) (arrivals []Arrival, err error) {
+func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused ...RefusedAlert) (arrivals []Arrival, err error) {
 	arrivals = make([]Arrival, len(as))
 	if len(as)+len(refused) == 0 {
 		return arrivals, nil
@@ -43,9 +48,7 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, event 
 	for _, i := range newest {
 		rows = append(rows, rowOf(as[i]))
 	}
-	// In one order, so that two replicas with overlapping batches wait for each
-	// other one way only.
-	slices.SortFunc(rows, func(a, b alertRow) int { return strings.Compare(a.DedupHash, b.DedupHash) })
+	sortByHash(rows)
 	kept := slices.Clone(as) // as they stand in the database, where they arrived
 	err = s.write(ctx, "storing alerts from peers", func(ctx context.Context, tx bun.Tx) error {
 		if err := noteRefused(ctx, tx, refused); err != nil || len(as) == 0 {
@@ -79,16 +82,19 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, event 
 				arrivals[i] = Updated
 			}
 		}
-		if event == nil {
+		if tell == nil {
 			return nil
 		}
-		var out []Outgoing // in the order of as
+		var arrived []Arrived // in the order of as
 		for i, arrival := range arrivals {
 			if arrival != Replayed {
-				out = append(out, event(kept[i], arrival))
+				arrived = append(arrived, Arrived{kept[i], arrival})
 			}
 		}
-		return enqueue(ctx, tx, as[0].UpdatedAt, out...)
+		if len(arrived) == 0 {
+			return nil
+		}
+		return enqueue(ctx, tx, as[0].UpdatedAt, tell(arrived)...)
 	})
 	if err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ var suite = []func(*testing.T, fixture){
 	dropsAddUp, watchesRoundTrip, aStalledDeliveryMarksItsLink, echoesMarkALink, aNewCauseIsATransition, aNewCauseIsToldOnce, aOneWayFailureIsTwoViews,
 	theFirstKeyOfASiteIsPinned, keysPinnedAtOnceAreOne, anAdministratorPinsAndUnpinsKeys, whatIsRefusedExplainsALateLink,
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,
-	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne,
+	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne, alertsRaisedTogether, alertsRaisedTogetherAtOnceMakeOneEach,
 	aBatchIsStoredAsOneByOne, replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
 	alertsComeInPages, alertsAreFiltered, listsUseIndexes, everyCallUsesIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
 	newerVersionsOfAPeerWin, versionsAtOnceLeaveTheNewest, rowsFromBeforeVersionsAreAsRaised,

@@ -100,7 +100,7 @@ func filled(t *testing.T, dsn string, alerts ...federation.Alert) string {
 		if a.Origin == nil {
 			_, _, err = st.RaiseAlert(t.Context(), a, nil)
 		} else {
-			_, err = st.ReceiveAlerts(t.Context(), []federation.Alert{a}, func(federation.Alert, store.Arrival) store.Outgoing { return store.Outgoing{Subject: "none"} })
+			_, err = st.ReceiveAlerts(t.Context(), []federation.Alert{a}, func([]store.Arrived) []store.Outgoing { return []store.Outgoing{{Subject: "none"}} })
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+)
+
+// gatherer sends what requests have for a function as it comes, and what comes
+// meanwhile together: so a thousand requests at once are a few messages and a few
+// transactions, and one that is alone waits for nobody.
+type gatherer[T, R any] struct {
+	// send gets the answers to items, one for each; the context is that of the first,
+	// without its end: what is sent is done whether or not anybody waits for it.
+	send func(ctx context.Context, items []T) ([]R, error)
+	// most is how many items go together, and mostBytes how large they may be in all; one alone may be larger.
+	most, mostBytes int
+	size            func(T) int
+	// lanes is how many messages may be on their way at a time.
+	lanes int
+
+	mu      sync.Mutex
+	waiting []*gathered[T, R]
+	busy    int // lanes
+}
+
+type gathered[T, R any] struct {
+	ctx    context.Context
+	item   T
+	bytes  int
+	answer R
+	err    error
+	done   chan struct{} // closed when there is an answer
+}
+
+// put returns the answer to item.
+func (g *gatherer[T, R]) put(ctx context.Context, item T) (R, error) {
+	w := &gathered[T, R]{ctx: context.WithoutCancel(ctx), item: item, bytes: g.size(item), done: make(chan struct{})}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, w)
+	if g.busy < g.lanes {
+		g.busy++
+		go g.sendWaiting()
+	}
+	g.mu.Unlock()
+	<-w.done
+	return w.answer, w.err
+}
+
+// sendWaiting sends what waits until nothing does.
+func (g *gatherer[T, R]) sendWaiting() {
+	for batch := g.take(); len(batch) > 0; batch = g.take() {
+		items := make([]T, len(batch))
+		for i, w := range batch {
+			items[i] = w.item
+		}
+		answers, err := g.send(batch[0].ctx, items)
+		for i, w := range batch {
+			if w.err = err; err == nil {
+				w.answer = answers[i]
+			}
+			close(w.done)
+		}
+	}
+}
+
+// take is what goes next, the oldest first. Where nothing waits the lane is free again.
+func (g *gatherer[T, R]) take() []*gathered[T, R] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n, bytes := 0, 0
+	for n < min(len(g.waiting), g.most) {
+		if bytes += g.waiting[n].bytes; n > 0 && bytes > g.mostBytes {
+			break
+		}
+		n++
+	}
+	batch := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
+	if n == 0 {
+		g.busy--
+	}
+	return batch
+}

@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auroramesh/auroramesh/shared/natstest"
+)
+
+// held is a gatherer whose messages wait until they are let go.
+type held struct {
+	gatherer[string, string]
+	sent chan []string
+	let  chan error
+}
+
+func hold(lanes int) *held {
+	h := &held{sent: make(chan []string, 10), let: make(chan error)}
+	h.gatherer = gatherer[string, string]{most: 3, mostBytes: 10, size: func(s string) int { return len(s) }, lanes: lanes}
+	h.send = func(_ context.Context, items []string) ([]string, error) {
+		h.sent <- slices.Clone(items)
+		err := <-h.let
+		answers := slices.Clone(items)
+		for i := range answers {
+			answers[i] += "!"
+		}
+		return answers, err
+	}
+	return h
+}
+
+// ask puts items, each behind the one before it, and returns what awaits the answers.
+func (h *held) ask(t *testing.T, items ...string) (wait func() []string) {
+	var wg sync.WaitGroup
+	got := make([]string, len(items))
+	for i, item := range items {
+		before := h.pending()
+		wg.Go(func() {
+			answer, err := h.put(t.Context(), item)
+			if got[i] = answer; err != nil {
+				got[i] = err.Error()
+			}
+		})
+		natstest.Eventually(t, item+" waits", func() bool { return h.pending() == before+1 || len(h.sent) > 0 })
+	}
+	return func() []string { wg.Wait(); return got }
+}
+
+func (h *held) pending() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting)
+}
+
+func TestWhatComesMeanwhileGoesTogether(t *testing.T) {
+	h := hold(1)
+	first := h.ask(t, "a")
+	if diff := cmp.Diff([]string{"a"}, <-h.sent); diff != "" { // at once, and alone
+		t.Error(diff)
+	}
+	rest := h.ask(t, "b", "c", "d", "e", "0123456789", "f")
+	for _, want := range [][]string{{"b", "c", "d"}, {"e"}, {"0123456789"}, {"f"}} { // at most three, and at most ten bytes
+		h.let <- nil
+		if diff := cmp.Diff(want, <-h.sent); diff != "" {
+			t.Error(diff)
+		}
+	}
+	h.let <- nil
+	if diff := cmp.Diff([]string{"a!", "b!", "c!", "d!", "e!", "0123456789!", "f!"}, append(first(), rest()...)); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+	again := h.ask(t, "g") // the lane was given up
+	h.let <- errors.New("no")
+	if diff := cmp.Diff([]string{"no"}, again()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTwoMayBeOnTheirWay(t *testing.T) {
+	h := hold(2)
+	waits := h.ask(t, "a")
+	<-h.sent
+	more := h.ask(t, "b")
+	if diff := cmp.Diff([]string{"b"}, <-h.sent); diff != "" {
+		t.Error(diff)
+	}
+	h.let <- nil
+	h.let <- nil
+	if diff := cmp.Diff([]string{"a!", "b!"}, append(waits(), more()...)); diff != "" {
+		t.Error(diff)
+	}
+}
