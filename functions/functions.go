@@ -139,7 +139,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 				Site: b.Site(), Listen: e.Settings.HTTPListen, Functions: expected(e.Settings), Bus: b,
 				Auth: sharedaccess.Mode(e.Settings.HTTPAuth), RatePerSecond: e.Settings.HTTPRate,
 				Certificates: certificate.Split(e.Settings.CertFiles, e.Settings.HTTPCert), Registry: e.Registry, Log: e.Log, Now: e.Now,
-				CertFile: e.Settings.HTTPCert, KeyFile: e.Settings.HTTPKey, Tokens: tokens(e),
+				CertFile: e.Settings.HTTPCert, KeyFile: e.Settings.HTTPKey, Proxies: e.Settings.TrustedProxies(), Tokens: tokens(e),
 			})
 		}},
 	}

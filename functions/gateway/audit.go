@@ -86,7 +86,7 @@ func (g *gateway) note(r *http.Request, result int, made string) error {
 // entry is the record of a request of a principal, but for what it came to.
 func (g *gateway) entry(r *http.Request, p access.Principal) access.Entry {
 	return access.Entry{
-		ID: newRequestID(), At: g.now(), Kind: p.Kind, Who: p.ID, Name: p.Name, From: remote(r),
+		ID: newRequestID(), At: g.now(), Kind: p.Kind, Who: p.ID, Name: p.Name, From: arrived(r).from,
 		Action: r.Pattern, Target: r.URL.EscapedPath(), RequestID: function.RequestID(r.Context()),
 	}
 }

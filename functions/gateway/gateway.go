@@ -66,6 +66,8 @@ type Config struct {
 	RatePerSecond int
 	// CertFile and KeyFile are those of TLS; empty: it serves without.
 	CertFile, KeyFile string
+	// Proxies are the networks of the proxies that are believed where a request came from.
+	Proxies []netip.Prefix
 	// Tokens checks access tokens; nil: none is taken.
 	Tokens *oidc.Verifier
 	// Recheck is how often who reads the event stream is looked at again; 0: every [KnownFor].
@@ -80,7 +82,7 @@ func New(c Config) function.Function {
 		c.Log.Info("the API takes every request of this machine without sign-in", "listen", c.Listen, "http_auth", c.Auth)
 	case c.Auth != access.Required:
 		c.Log.Warn("the API takes every request without sign-in", "listen", c.Listen, "http_auth", c.Auth)
-	case c.CertFile == "" && !loopback:
+	case c.CertFile == "" && !loopback && len(c.Proxies) == 0:
 		c.Log.Warn("the API takes keys without TLS: something before it must serve it, or whoever is on the way reads them", "listen", c.Listen)
 	}
 	return function.Function{

@@ -25,6 +25,7 @@ var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // exchange is what is learnt about one request while it is served.
 type exchange struct {
 	http.ResponseWriter
+	arrival
 	status int
 	bytes  int
 	// principal is who it comes from, where that is known.
@@ -78,7 +79,7 @@ func (g *gateway) observe(next http.Handler) http.Handler {
 		if !requestIDPattern.MatchString(id) {
 			id = newRequestID()
 		}
-		x := &exchange{ResponseWriter: w}
+		x := &exchange{ResponseWriter: w, arrival: arrivalOf(r, g.Proxies)}
 		r = r.WithContext(context.WithValue(function.WithRequestID(r.Context(), id), exchangeKey{}, x))
 		x.request = r
 		h := w.Header()
@@ -87,7 +88,7 @@ func (g *gateway) observe(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'")
 		h.Set("Cache-Control", "no-store")
-		if r.TLS != nil {
+		if x.secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		defer func() {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -53,7 +52,7 @@ func (g *gateway) signIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
-	if d := g.signIns.take(access.Principal{Kind: "address", ID: remote(r)}); d > 0 {
+	if d := g.signIns.take(access.Principal{Kind: "address", ID: arrived(r).from}); d > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(wait(d)))
 		g.showSignIn(w, http.StatusTooManyRequests, "", "Too many keys were tried from this address. Wait a moment.")
 		return
@@ -85,7 +84,7 @@ func (g *gateway) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	setPrincipal(r.Context(), s.Principal)
-	c := g.cookie(r, s.Secret) //nolint:gosec // Secure is set wherever the site serves TLS
+	c := g.cookie(r, s.Secret) //nolint:gosec // Secure is set wherever the person came over TLS
 	c.Expires = s.Until
 	http.SetCookie(w, c)
 	http.Redirect(w, r, within(next), http.StatusSeeOther) //nolint:gosec // within lets paths of this site through only
@@ -100,7 +99,7 @@ func (g *gateway) signOut(w http.ResponseWriter, r *http.Request) {
 		}
 		g.known.forget(sent.hash)
 	}
-	c := g.cookie(r, "") //nolint:gosec // Secure is set wherever the site serves TLS
+	c := g.cookie(r, "") //nolint:gosec // Secure is set wherever the person came over TLS
 	c.MaxAge = -1
 	http.SetCookie(w, c)
 	http.Redirect(w, r, signInPath, http.StatusSeeOther)
@@ -109,8 +108,8 @@ func (g *gateway) signOut(w http.ResponseWriter, r *http.Request) {
 // cookie holds the secret of a session. A browser sends it with requests of this
 // site's own pages alone, and under TLS never without.
 func (*gateway) cookie(r *http.Request, secret string) *http.Cookie {
-	tls := r.TLS != nil
-	return &http.Cookie{ //nolint:gosec // Secure is set wherever the site serves TLS
+	tls := arrived(r).secure
+	return &http.Cookie{ //nolint:gosec // Secure is set wherever the person came over TLS
 		Name: sessionCookie(tls), Value: secret, Path: "/", HttpOnly: true, Secure: tls, SameSite: http.SameSiteStrictMode,
 	}
 }
@@ -127,12 +126,4 @@ func within(next string) string {
 // toSignIn sends who opens a page in a browser to where they can sign in.
 func toSignIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, signInPath+"?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
-}
-
-// remote is the address that a request comes from.
-func remote(r *http.Request) string {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		return host
-	}
-	return r.RemoteAddr
 }

@@ -340,7 +340,7 @@ func (s *site) do(t *testing.T, method, path, body string, headers ...string) re
 			req.Host = headers[i+1]
 			continue
 		}
-		req.Header.Set(headers[i], headers[i+1])
+		req.Header.Add(headers[i], headers[i+1])
 	}
 	res, err := asIs.Do(req)
 	if err != nil {

@@ -69,6 +69,7 @@ type Settings struct {
 	HTTPAuth       string `env:"HTTP_AUTH" envDefault:"none" example:"required" allowed:"none, required or insecure" help:"Whether the API takes a key or token: required; none, for this machine alone; insecure: none, and at any address."`
 	HTTPCert       string `env:"HTTP_TLS_CERT_FILE" example:"/etc/auroramesh/http.pem" allowed:"the path of a file, together with HTTP_TLS_KEY_FILE" help:"The certificate with which the API serves TLS, with those between it and its authority. It is read anew where it changes. Default: no TLS."`
 	HTTPKey        string `env:"HTTP_TLS_KEY_FILE" example:"/etc/auroramesh/http.key" allowed:"the path of a file, together with HTTP_TLS_CERT_FILE" help:"The key of that certificate."`
+	HTTPProxies    string `env:"HTTP_TRUSTED_PROXIES" example:"10.1.2.3,10.8.0.0/16" allowed:"addresses and networks such as 10.8.0.0/16, separated by commas, none of all addresses" help:"The reverse proxies before the API. From them, and from nobody else, X-Forwarded-For and X-Forwarded-Proto are believed. Default: none."`
 	OIDCIssuer     string `env:"OIDC_ISSUER" example:"https://id.example.com/realms/soc" allowed:"https://HOST/…, or http on loopback, with HTTP_AUTH=required" help:"The OpenID Connect issuer whose access tokens the API takes beside keys. Default: none."`
 	OIDCAudience   string `env:"OIDC_AUDIENCE" example:"https://soc-a.example.com" allowed:"a text, together with OIDC_ISSUER" help:"What an access token must be for: its aud."`
 	OIDCPrefix     string `env:"OIDC_SCOPE_PREFIX" example:"soc/" allowed:"at most 128 characters without a space" help:"What stands before the names of the scopes in an access token. Default: nothing."`
@@ -186,6 +187,9 @@ func (s Settings) check(wrong *fault.Fields) {
 	if s.HTTPKey == "" && s.HTTPCert != "" {
 		add("HTTPKey", "")
 	}
+	if _, ok := networks(s.HTTPProxies); !ok {
+		add("HTTPProxies", s.HTTPProxies)
+	}
 	if s.OIDCIssuer != "" && (!oidc.ValidURL(s.OIDCIssuer) || s.HTTPAuth != string(access.Required)) {
 		add("OIDCIssuer", Redact(s.OIDCIssuer))
 	}
@@ -229,6 +233,32 @@ func validAddress(addr string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= 0 && n <= 65535
+}
+
+// networks reads a list of addresses and networks. One of all addresses is no network
+// of anybody, so that it is refused.
+func networks(list string) (all []netip.Prefix, ok bool) {
+	if list == "" {
+		return nil, true
+	}
+	for one := range strings.SplitSeq(list, ",") {
+		one = strings.TrimSpace(one)
+		network, err := netip.ParsePrefix(one)
+		if ip, isIP := netip.ParseAddr(one); isIP == nil && ip.Zone() == "" {
+			network, err = netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), nil
+		}
+		if err != nil || network.Bits() == 0 {
+			return nil, false
+		}
+		all = append(all, network.Masked())
+	}
+	return all, true
+}
+
+// TrustedProxies are the networks of the proxies before the API.
+func (s Settings) TrustedProxies() []netip.Prefix {
+	all, _ := networks(s.HTTPProxies) // Load has refused what is none
+	return all
 }
 
 // Loopback reports whether an address "host:port" can be reached from this machine alone.

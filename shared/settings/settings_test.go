@@ -139,6 +139,7 @@ func TestGoodValuesAreTaken(t *testing.T) {
 		"no sign-in and another guard":         {"HTTP_LISTEN": "0.0.0.0:8000", "HTTP_AUTH": "insecure", "HTTP_RATE_LIMIT_PER_SECOND": "0"},
 		"no sign-in on loopback":               {"HTTP_LISTEN": "LocalHost:8000"},
 		"no sign-in on loopback by IPv6":       {"HTTP_LISTEN": "[::1]:8000", "HTTP_SESSION_HOURS": "720"},
+		"proxies":                              {"HTTP_TRUSTED_PROXIES": "10.1.2.3, 10.8.0.0/16,fd00::/8,::ffff:10.0.0.1"},
 		"a port that the system chooses":       {"HTTP_LISTEN": "127.0.0.1:0"},
 		"a level in upper case":                {"LOG_LEVEL": "WARN", "LOG_FORMAT": "json"},
 		"variables of something else entirely": {"PATH": "/bin", "FEDERATION_UNKNOWN": "?"},
