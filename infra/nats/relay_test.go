@@ -4,10 +4,12 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/authority"
@@ -77,6 +79,25 @@ func TestTheLossOfARelayIsSurvived(t *testing.T) {
 	c := r.start(t, nats.LeafFile, nats.Leaf, nats.Server{Site: "site-c", Hubs: []string{twoAt, oneAt}}, pairs["site-c"], nil)
 	natstest.Within(t, 30*time.Second, "site-c is at one of them", func() bool { return one.NumLeafNodes()+two.NumLeafNodes() == 2 })
 
+	// Whom either relay refuses both sites are told, so that they know why it is away.
+	told := map[federation.SiteID]*natsgo.Subscription{}
+	for _, n := range []node{b, c} {
+		sub, err := n.nc.SubscribeSync(subject.Refused)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told[n.site] = sub
+	}
+	for at, leafnodes := range map[string]string{"site-x": oneAt, "site-y": twoAt} {
+		r.start(t, nats.LeafFile, nats.Leaf, nats.Server{Site: federation.SiteID(at), Hubs: []string{leafnodes}}, stranger(t, a, federation.SiteID(at)), nil)
+		for who, sub := range told {
+			natstest.Within(t, 30*time.Second, string(who)+" is told that "+at+" is refused", func() bool {
+				m, err := sub.NextMsg(20 * time.Millisecond)
+				return err == nil && strings.Contains(string(m.Data), `"name":"`+at+`"`)
+			})
+		}
+	}
+
 	s := alerts(t, b.end, "site-c")
 	answer(t, b.end, subject.Echo("site-b"), "site-b")
 	exchange := func() {
@@ -101,6 +122,16 @@ func TestTheLossOfARelayIsSurvived(t *testing.T) {
 	if n := pending(t, s, "site-c"); n != 0 {
 		t.Errorf("site-b waits for %d acknowledgements", n)
 	}
+}
+
+// stranger is a certificate of a site that is let in nowhere.
+func stranger(t *testing.T, a *authority.Authority, site federation.SiteID) pair {
+	t.Helper()
+	issued, err := a.Enrol(site, nil, time.Now(), day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keep(t, issued)
 }
 
 // Whoever is in the cluster of the relays is told everything, so a site must not be.

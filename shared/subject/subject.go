@@ -45,8 +45,8 @@ const (
 	Connected = "aurora.server.connected"
 	// Disconnected is where it tells of one that went.
 	Disconnected = "aurora.server.disconnected"
-	// Refused matches where it tells of one that it did not let in.
-	Refused = "aurora.server.refused.*"
+	// Refused matches where the hub, or a relay, tells every site of a connection that it did not let in.
+	Refused = "aurora.federation.refused.*"
 )
 
 // Health is where a site publishes its gossip.

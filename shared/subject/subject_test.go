@@ -24,7 +24,7 @@ func TestEveryName(t *testing.T) {
 		{"all shared alerts", subject.AllAlerts, "aurora.alerts.federation.>"},
 		{"what the server tells of who came", subject.Connected, "aurora.server.connected"},
 		{"of who went", subject.Disconnected, "aurora.server.disconnected"},
-		{"of whom it refused", subject.Refused, "aurora.server.refused.*"},
+		{"of whom it refused", subject.Refused, "aurora.federation.refused.*"},
 		{"an endpoint", subject.Function("site-a", "alertquery", "list"), "aurora.site.site-a.alertquery.list"},
 		{"a schedule", subject.Schedule("site-a", "heartbeat", "beat"), "aurora.site.site-a.schedule.heartbeat.beat"},
 		{"a tick", subject.Tick("site-a", "heartbeat", "beat"), "aurora.site.site-a.tick.heartbeat.beat"},

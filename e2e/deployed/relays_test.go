@@ -1,0 +1,82 @@
+//go:build linux
+
+package deployed_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/apiclient"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+)
+
+// whole starts the site in a directory with all its functions in one process.
+func whole(t *testing.T, p programs, dir string) *deployed {
+	t.Helper()
+	serve(t, p, dir, nats.LeafFile)
+	d := &deployed{id: filepath.Base(dir), env: append(settingsOf(t, dir), "FEDERATION_HEARTBEAT_INTERVAL_SECONDS=2", "LOG_LEVEL=warn")}
+	command(t, d.env, p.auroramesh, "migrate")
+	run(t, dir, "functions", d.env, p.auroramesh, "run")
+	for _, v := range d.env {
+		if listen, ok := strings.CutPrefix(v, "HTTP_LISTEN="); ok {
+			d.api = []*apiclient.Client{client(t, listen, "")}
+		}
+	}
+	return d
+}
+
+// Two relays and two sites. Each relay is killed in turn, so that whichever the sites are
+// at, it is lost once. Then a site is revoked, and the other says why it is away.
+func TestSitesOutliveTheLossOfAnyRelay(t *testing.T) {
+	if os.Getenv(wanted) == "" {
+		t.Skip("SKIPPED, NOT RUN AS DEPLOYED: set " + wanted + "=1")
+	}
+	p, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "sites")
+	site := func(args ...string) string {
+		return string(command(t, nil, p.auroramesh, append([]string{"site"}, append(args, "--dir", dir)...)...))
+	}
+	site("init", "--primary", "site-a")
+	hubs, routes := []string{address(freePort(t)), address(freePort(t))}, []string{address(freePort(t)), address(freePort(t))}
+	relays := []string{"relay-1", "relay-2"}
+	for i, name := range relays {
+		site("relay", name, "--host", "127.0.0.1", "--listen", address(freePort(t)), "--leafnode-listen", hubs[i], "--cluster-listen", routes[i], "--route", routes[1-i])
+	}
+	for _, id := range []string{"site-a", "site-b"} {
+		site("enrol", id, "--hub", hubs[0], "--hub", hubs[1], "--listen", address(freePort(t)), "--http-listen", address(freePort(t)))
+	}
+	var servers []*process
+	for _, name := range relays {
+		servers = append(servers, serve(t, p, filepath.Join(dir, name), nats.RelayFile))
+	}
+	a, b := whole(t, p, filepath.Join(dir, "site-a")), whole(t, p, filepath.Join(dir, "site-b"))
+	a.sees(t, 0)
+	b.sees(t, 0)
+	crosses(t, b, a, 0, "over either relay")
+	for i, name := range relays {
+		servers[i].signal(t, syscall.SIGKILL)
+		<-servers[i].ended
+		crosses(t, b, a, 0, "without "+name)
+		crosses(t, a, b, 0, "and back without "+name)
+		servers[i] = serve(t, p, filepath.Join(dir, name), nats.RelayFile)
+	}
+
+	said := site("revoke", "site-b")
+	for _, want := range []string{"Cut: the leafnode of spiffe://auroramesh/site/site-b/", "The NATS server relay-1 is up to date.", "The NATS server relay-2 is up to date."} {
+		if !strings.Contains(said, want) {
+			t.Errorf("site revoke says %q, without %q", said, want)
+		}
+	}
+	natstest.Within(t, patience, "site-a says that site-b is refused", func() bool {
+		top, err := a.api[0].Topology(t.Context())
+		return err == nil && len(top.Links) == 1 && top.Links[0].Status == federation.Down && top.Links[0].Cause == federation.AuthRefused
+	})
+}
