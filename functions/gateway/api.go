@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"reflect"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
 )
 
 // The groups of operations, in the order of the page.
@@ -51,7 +54,7 @@ func (g *gateway) api(mux *routes, metrics prometheus.Gatherer) huma.API {
 				{Name: tagState, Description: "For monitoring."},
 			},
 		},
-		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats:       map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat},
 		DefaultFormat: "application/json",
 	})
 	api.UseMiddleware(strictParams(api))
@@ -149,6 +152,37 @@ type pageInput struct {
 
 func (in pageInput) page() ask.Page { return ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults() }
 
+// encoded is a T as JSON, as the function made it: of what many ask for all the time,
+// reading it only to write it again would be most of the work.
+type encoded[T any] struct{ json.RawMessage }
+
+func (e encoded[T]) bytes() []byte { return e.RawMessage }
+
+// jsonFormat is how answers are written.
+var jsonFormat = huma.Format{
+	Unmarshal: huma.DefaultJSONFormat.Unmarshal,
+	Marshal: func(w io.Writer, v any) error {
+		if e, ok := v.(interface{ bytes() []byte }); ok {
+			_, err := w.Write(e.bytes())
+			return err
+		}
+		return huma.DefaultJSONFormat.Marshal(w, v)
+	},
+}
+
+// Schema implements huma.SchemaProvider.
+func (encoded[T]) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(reflect.TypeFor[T](), true, "")
+}
+
+// pass is [put] for an answer that goes on as it is.
+func pass[Req, Res any](ctx context.Context, g *gateway, e function.Endpoint[Req, Res], req Req) (encoded[Res], error) {
+	ctx, cancel := context.WithTimeout(ctx, AskTimeout)
+	defer cancel()
+	data, err := function.AskEncoded(ctx, g.bus, g.site.ID, e, req)
+	return encoded[Res]{data}, err
+}
+
 // reply is what a function said, as the output of an operation.
 func reply[T any](value T, err error) (*answer[T], error) {
 	if err != nil {
@@ -175,8 +209,8 @@ func (g *gateway) registerMesh(api huma.API) {
 
 	op = operation(http.MethodGet, "/api/v1/system/topology", "get-topology", tagMesh, "Show the mesh",
 		"The sites and the links between them, as this site sees them now.")
-	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*answer[federation.Topology], error) {
-		return reply(put(ctx, g, ask.Topology, ask.None{}))
+	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*answer[encoded[federation.Topology]], error) {
+		return reply(pass(ctx, g, ask.Topology, ask.None{}))
 	})
 
 	op = operation(http.MethodGet, "/api/v1/federation/deliveries", "list-deliveries", tagMesh, "Show the delivery ledger",

@@ -19,6 +19,10 @@ import (
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
+// fresh is how long the same picture of the mesh is given again. The console waits at
+// least that long after an event before it asks, so it never sees what was before.
+const fresh = 50 * time.Millisecond
+
 // New is the function for one site.
 func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
 	q := query{t, st, bus, now, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_link_transitions_total",
@@ -28,7 +32,7 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg promet
 		Name:        "topologyquery",
 		Description: "Answers what the mesh looks like from this site: sites and links.",
 		Triggers: []function.Trigger{
-			function.Reply(ask.Topology, q.topology),
+			function.Reply(ask.Topology, q.topology, function.Again(fresh)),
 			function.Reply(ask.Sites, q.sites),
 			function.Reply(ask.LinkHistory, q.history),
 			function.On(subject.Event(bus.Site().ID, federation.LinkTransition), q.count, function.Named("count")),

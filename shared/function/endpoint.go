@@ -48,9 +48,21 @@ const DefaultAskTimeout = 5 * time.Second
 // question through.
 func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e Endpoint[Req, Res], req Req) (Res, error) {
 	var res Res
+	answer, err := AskEncoded(ctx, b, site, e, req)
+	if err != nil {
+		return res, err
+	}
+	if err := json.Unmarshal(answer, &res); err != nil {
+		return res, fmt.Errorf("decoding the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
+	}
+	return res, nil
+}
+
+// AskEncoded is [Ask] for who passes the answer on as it is: JSON.
+func AskEncoded[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e Endpoint[Req, Res], req Req) ([]byte, error) {
 	data, err := json.Marshal(req)
 	if err != nil {
-		return res, fmt.Errorf("encoding the request to %s.%s: %w", e.Function, e.Name, err)
+		return nil, fmt.Errorf("encoding the request to %s.%s: %w", e.Function, e.Name, err)
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -65,41 +77,38 @@ func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e En
 	var question string
 	if e.Asker != nil {
 		if question, err = b.ask(msg); err != nil {
-			return res, err
+			return nil, err
 		}
 	}
 	before := b.nc.LastError()
 	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return res, fault.New(fault.Unavailable, "no replica of the function %s runs at %s", e.Function, site)
+		return nil, fault.New(fault.Unavailable, "no replica of the function %s runs at %s", e.Function, site)
 	case errors.Is(err, context.DeadlineExceeded) && b.refused(before, msg.Subject):
-		return res, fault.New(fault.Forbidden, "the NATS server does not let this site ask %s", msg.Subject)
+		return nil, fault.New(fault.Forbidden, "the NATS server does not let this site ask %s", msg.Subject)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return res, fault.New(fault.Timeout, "the function %s at %s did not answer in time", e.Function, site)
+		return nil, fault.New(fault.Timeout, "the function %s at %s did not answer in time", e.Function, site)
 	case errors.Is(err, nats.ErrMaxPayload):
-		return res, fault.New(fault.TooLarge, "the request of %d bytes is over the %d bytes that a message may have", len(data), b.nc.MaxPayload())
+		return nil, fault.New(fault.TooLarge, "the request of %d bytes is over the %d bytes that a message may have", len(data), b.nc.MaxPayload())
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrDisconnected):
-		return res, fault.New(fault.Unavailable, "NATS cannot be reached")
+		return nil, fault.New(fault.Unavailable, "NATS cannot be reached")
 	case err != nil:
-		return res, fmt.Errorf("asking %s.%s at %s: %w", e.Function, e.Name, site, err)
+		return nil, fmt.Errorf("asking %s.%s at %s: %w", e.Function, e.Name, site, err)
 	}
 	if e.Asker != nil {
 		said := identity.Statement{Kind: identity.Answer, Site: string(site), Subject: msg.Subject, Regarding: question, Body: answer.Data}
 		if err := b.proved(ctx, answer.Header, said, false); err != nil {
-			return res, fmt.Errorf("the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
+			return nil, fmt.Errorf("the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
 		}
 	}
 	if code := answer.Header.Get(micro.ErrorCodeHeader); code != "" {
 		if f, ok := fault.Parse(answer.Data); ok {
-			return res, f
+			return nil, f
 		}
-		return res, fault.New(fault.Code(code), "%s", answer.Header.Get(micro.ErrorHeader))
+		return nil, fault.New(fault.Code(code), "%s", answer.Header.Get(micro.ErrorHeader))
 	}
-	if err := json.Unmarshal(answer.Data, &res); err != nil {
-		return res, fmt.Errorf("decoding the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
-	}
-	return res, nil
+	return answer.Data, nil
 }
 
 // HeaderRequestID carries the id of the HTTP request behind a message, so that

@@ -61,6 +61,7 @@ type options struct {
 	keyFile  string
 	from     func(subject string) federation.SiteID
 	origin   bool
+	again    time.Duration
 }
 
 // Named gives a trigger another name than its default. Names are unique within a function.

@@ -55,6 +55,9 @@ type meter struct {
 	function, trigger string
 	kind, detail      string
 	metrics           *Metrics
+	running           prometheus.Gauge // those of the trigger, see [meter.resolve]
+	seconds           prometheus.Observer
+	ok                prometheus.Counter
 
 	mu       sync.Mutex
 	calls    uint64
@@ -65,23 +68,42 @@ type meter struct {
 	trouble  string // why the trigger is not set up, empty where it is
 }
 
+// resolve looks up once the figures that every call changes.
+func (m *meter) resolve() {
+	m.running = m.metrics.inFlight.WithLabelValues(m.function, m.trigger)
+	m.seconds = m.metrics.seconds.WithLabelValues(m.function, m.trigger)
+	m.ok = m.metrics.calls.WithLabelValues(m.function, m.trigger, outcome(nil))
+}
+
 // call runs a handler: bounded in time, with a panic turned into an error, counted and timed.
 func (m *meter) call(ctx context.Context, limit time.Duration, handler func(context.Context) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	m.enter()
-	m.metrics.inFlight.WithLabelValues(m.function, m.trigger).Inc()
+	m.running.Inc()
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
 			err = &panicError{value: p, stack: string(debug.Stack())}
 		}
-		m.metrics.inFlight.WithLabelValues(m.function, m.trigger).Dec()
-		m.metrics.seconds.WithLabelValues(m.function, m.trigger).Observe(time.Since(start).Seconds())
-		m.metrics.calls.WithLabelValues(m.function, m.trigger, outcome(err)).Inc()
+		m.running.Dec()
+		m.seconds.Observe(time.Since(start).Seconds())
+		if err == nil {
+			m.ok.Inc()
+		} else {
+			m.metrics.calls.WithLabelValues(m.function, m.trigger, outcome(err)).Inc()
+		}
 		m.leave(err)
 	}()
 	return handler(ctx)
+}
+
+// repeat counts a call that was answered as the one before it.
+func (m *meter) repeat() {
+	m.enter()
+	m.seconds.Observe(0)
+	m.ok.Inc()
+	m.leave(nil)
 }
 
 func (m *meter) enter() {

@@ -32,6 +32,7 @@ type replyTrigger[Req, Res any] struct {
 	options
 	endpoint Endpoint[Req, Res]
 	handler  func(context.Context, Req) (Res, error)
+	last     lastAnswer
 }
 
 func (t *replyTrigger[Req, Res]) describe(r *Running) (name, kind, detail string) {
@@ -76,20 +77,29 @@ func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) 
 			return
 		}
 	}
+	answer, again := t.last.good(req.Data())
+	if again {
+		m.repeat()
+		if err := req.Respond(answer, signed(answer)...); err != nil {
+			r.log.Warn("an answer could not be sent", "endpoint", t.name, "request_id", id, "error", err)
+		}
+		return
+	}
 	q, err := decode[Req](req.Data())
 	if err != nil {
 		refuse(err)
 		return
 	}
-	var answer []byte
 	base, end := r.span(within(context.WithValue(WithRequestID(r.base, id), subjectKey{}, req.Subject()), asked.header), m, trace.SpanKindServer)
 	defer func() { end(err) }()
 	err = m.call(base, t.timeout, func(ctx context.Context) error {
-		res, err := t.handler(ctx, q)
-		if err != nil {
-			return err
-		}
-		answer, err = json.Marshal(res)
+		answer, err = t.last.or(req.Data(), t.again, func() ([]byte, error) {
+			res, err := t.handler(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(res)
+		})
 		return err
 	})
 	if err == nil {

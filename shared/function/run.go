@@ -69,6 +69,7 @@ func (r *Running) start() error {
 				return fmt.Errorf("two triggers are named %q", m.trigger)
 			}
 		}
+		m.resolve()
 		r.meters = append(r.meters, m)
 	}
 	if len(r.fn.Streams) > 0 {
