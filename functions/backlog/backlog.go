@@ -31,6 +31,9 @@ const (
 	interval = 2 * time.Second
 	// patience is how long making room may take; the next tick goes on.
 	patience = 30 * time.Second
+	// answered is how long the server may take to say how large the backlog is. What it
+	// is asked just as a node of its cluster dies it never answers.
+	answered = 5 * time.Second
 )
 
 // New is the function for one site.
@@ -72,7 +75,9 @@ type keeper struct {
 // keep brings the backlog back within its bound. It looks anew after each step,
 // because what comes meanwhile may be less severe than what would be next.
 func (k keeper) keep(ctx context.Context) error {
-	alerts, err := k.bus.JetStream().Stream(ctx, subject.AlertStream(k.bus.Site().ID))
+	look, cancel := context.WithTimeout(ctx, answered)
+	alerts, err := k.bus.JetStream().Stream(look, subject.AlertStream(k.bus.Site().ID))
+	cancel()
 	if err != nil {
 		return fmt.Errorf("reading the backlog: %w", err)
 	}
@@ -107,6 +112,8 @@ func (k keeper) keep(ctx context.Context) error {
 
 // measure reads how large the backlog is, and what it has over its bound.
 func (k keeper) measure(ctx context.Context, alerts jetstream.Stream) (federation.Excess, jetstream.StreamState, error) {
+	ctx, cancel := context.WithTimeout(ctx, answered)
+	defer cancel()
 	info, err := alerts.Info(ctx, jetstream.WithSubjectFilter(subject.AllAlerts))
 	if err != nil {
 		return federation.Excess{}, jetstream.StreamState{}, fmt.Errorf("measuring the backlog: %w", err)

@@ -27,6 +27,9 @@ const (
 	interval = 10 * time.Second
 	// patience is how long one look and its repairs may take.
 	patience = 30 * time.Second
+	// answered is how long the server may take to say how far the deliveries are. What it
+	// is asked just as a node of its cluster dies it never answers.
+	answered = 5 * time.Second
 )
 
 // New is the function for one site. A delivery stands still when it has not moved
@@ -75,11 +78,13 @@ func (w watcher) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	alerts, err := w.bus.JetStream().Stream(ctx, subject.AlertStream(own))
+	asking, cancel := context.WithTimeout(ctx, answered)
+	defer cancel()
+	alerts, err := w.bus.JetStream().Stream(asking, subject.AlertStream(own))
 	if err != nil {
 		return fmt.Errorf("reading the stream of shared alerts: %w", err)
 	}
-	seen, err := deliveries(ctx, alerts)
+	seen, err := deliveries(asking, alerts)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type Bus struct {
 	// scoped is set once the server has said that it takes acknowledgements under the
 	// site's names only.
 	scoped atomic.Bool
+	// replicas is on how many servers each stream is kept; see [Bus.Replicate].
+	replicas int
 	// own signs what goes to the peers, and peers are their keys; see [Bus.Identify].
 	own   *identity.Identity
 	peers Keyring
@@ -105,6 +107,11 @@ func (b *Bus) JetStreamOf(site federation.SiteID) (jetstream.JetStream, error) {
 	}
 	return jetstream.NewWithDomain(b.nc, subject.Domain(site), jetstream.WithDefaultTimeout(5*time.Second))
 }
+
+// Replicate says on how many servers of the site's cluster the streams are kept that a
+// function on this bus makes; 0, as without it, leaves that to the operator. It is called
+// before the function starts.
+func (b *Bus) Replicate(n int) { b.replicas = n }
 
 // Publish sends v as JSON to whoever listens now, signed where that is a peer. Nobody
 // listening is no error.

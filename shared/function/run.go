@@ -153,6 +153,7 @@ func (r *Running) service(i int) (micro.Service, error) {
 func (r *Running) provision(ctx context.Context, want jetstream.StreamConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	want.Replicas = r.bus.replicas
 	s, err := r.bus.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s, err = r.bus.js.CreateStream(ctx, want)

@@ -51,6 +51,7 @@ type Settings struct {
 	NATSCreds   string `env:"NATS_CREDS" example:"/run/secrets/functions.creds" allowed:"the path of a credentials file" help:"The credentials with which the functions connect. Default: none."`
 	NATSNkey    string `env:"NATS_NKEY" example:"/etc/auroramesh/functions.nk" allowed:"the path of a file with the seed of an nkey" help:"The key with which the functions connect, as auroramesh site makes it. Default: none."`
 	NATSCA      string `env:"NATS_CA" example:"/etc/auroramesh/ca.crt" allowed:"the path of a file with certificates in PEM" help:"Who has signed the certificate of the NATS server. Default: whom the system trusts."`
+	Replicas    int    `env:"JETSTREAM_REPLICAS" envDefault:"0" example:"3" allowed:"0, 1, 3 or 5" help:"On how many servers of its NATS cluster the site keeps each stream. With 3 one of them may be lost, with 5 two. 0 leaves a stream as it is, and a new one on one server."`
 	CertFiles   string `env:"CERTIFICATE_FILES" example:"/etc/auroramesh/site.crt,/etc/auroramesh/ca.crt" allowed:"paths of certificates in PEM, separated by commas" help:"Certificates of which /metrics and /health say when they expire, beside that of HTTP_TLS_CERT_FILE. Default: none."`
 	DatabaseURL string `env:"DATABASE_URL" envDefault:"sqlite:data/auroramesh.db" example:"postgres://aurora@db/aurora?sslmode=verify-full" allowed:"sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE" help:"The database of this site."`
 
@@ -207,6 +208,9 @@ func (s Settings) check(wrong *fault.Fields) {
 	}
 	if !validNATS(s.NATSURL) {
 		add("NATSURL", Redact(s.NATSURL))
+	}
+	if !slices.Contains([]int{0, 1, 3, 5}, s.Replicas) {
+		add("Replicas", strconv.Itoa(s.Replicas))
 	}
 	if s.CertFiles != "" && slices.ContainsFunc(strings.Split(s.CertFiles, ","), func(path string) bool { return strings.TrimSpace(path) == "" }) {
 		add("CertFiles", s.CertFiles)

@@ -130,6 +130,7 @@ func TestGoodValuesAreTaken(t *testing.T) {
 		"a list of NATS servers":               {"NATS_URL": "nats://a:4222, tls://b:4222,ws://c,wss://d"},
 		"a NATS server without a scheme":       {"NATS_URL": "127.0.0.1:4222"},
 		"a NATS server with a password":        {"NATS_URL": "nats://aurora:s3cret@nats:4222"},
+		"streams on every server of a cluster": {"JETSTREAM_REPLICAS": "3"},
 		"PostgreSQL":                           {"DATABASE_URL": "postgres://aurora:s3cret@db/aurora?sslmode=disable"},
 		"PostgreSQL by its long name":          {"DATABASE_URL": "postgresql:///aurora?host=/run/postgresql"},
 		"nothing is let go of":                 {"RETENTION_CLOSED_ALERTS_DAYS": "0", "RETENTION_HISTORY_DAYS": "0", "RETENTION_REFUSED_ALERTS_DAYS": "0"},

@@ -101,14 +101,17 @@ func Filter(c jetstream.ConsumerConfig) []string {
 }
 
 // Apply is a stream's present configuration with what want says of it, and
-// whether that changes anything. What want leaves open, such as the number of
-// replicas, stays as an operator has set it.
+// whether that changes anything. What want leaves open, such as a number of
+// replicas of 0, stays as an operator has set it.
 func Apply(have, want jetstream.StreamConfig) (merged jetstream.StreamConfig, changed bool) {
 	merged = have
 	merged.Description, merged.Subjects = want.Description, want.Subjects
 	merged.MaxAge, merged.MaxBytes, merged.MaxMsgs = want.MaxAge, want.MaxBytes, want.MaxMsgs
 	merged.Storage, merged.Retention, merged.Discard, merged.AllowDirect = want.Storage, want.Retention, want.Discard, want.AllowDirect
 	merged.AllowMsgSchedules, merged.AllowMsgTTL = want.AllowMsgSchedules, want.AllowMsgTTL
+	if want.Replicas != 0 {
+		merged.Replicas = want.Replicas
+	}
 	if want.Duplicates != 0 {
 		merged.Duplicates = want.Duplicates
 	}

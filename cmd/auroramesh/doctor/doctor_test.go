@@ -115,6 +115,9 @@ func TestASiteOfTheDemoIsWellUntilSomethingIsBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	spread := a
+	spread.Settings.Replicas = 3
+	Examine(ctx, spread).expect(t, map[string]string{"streams": "has 1 replicas, by the settings 3"})
 	alerts, err := bus.JetStream().Stream(ctx, subject.AlertStream("site-a"))
 	if err != nil {
 		t.Fatal(err)

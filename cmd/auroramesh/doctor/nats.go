@@ -204,6 +204,10 @@ func streams(ctx context.Context, p *patient) []Finding {
 				list(have.Subjects), have.MaxMsgs, have.MaxBytes, have.MaxAge, list(w.Subjects), w.MaxMsgs, w.MaxBytes, w.MaxAge),
 				"Restart a function of this version, which sets it right; and give every process of the site the same settings."})
 		}
+		if have := s.CachedInfo().Config.Replicas; p.Settings.Replicas != 0 && have != p.Settings.Replicas {
+			wrong = append(wrong, Finding{fmt.Sprintf("the stream %s has %d replicas, by the settings %d", w.Name, have, p.Settings.Replicas),
+				"Look at the log of its functions for why the server does not change it: a cluster needs as many servers. With enough of them, restart a function."})
+		}
 	}
 	return wrong
 }

@@ -130,6 +130,7 @@ func Start(ctx context.Context, c Config) (s *Site, err error) {
 			return s, err
 		}
 		bus.Follow(tracer)
+		bus.Replicate(c.Settings.Replicas)
 		if st != nil {
 			bus.Identify(nil, peers)
 		}
