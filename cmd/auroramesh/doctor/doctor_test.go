@@ -240,10 +240,24 @@ func joined(t *testing.T, domain string) (hub, leaf *server.Server) {
 func TestTwoSitesWithOneIDAreFound(t *testing.T) {
 	t.Parallel()
 	hub, leaf := joined(t, "site-b")
-	bus := natstest.Bus(t, leaf, "site-a", "alertquery")
-	r, err := function.Start(function.Function{Name: "alertquery", Description: "stands for the other site", Triggers: []function.Trigger{
-		function.Reply(ask.GetAlert, func(context.Context, ask.AlertID) (federation.Alert, error) { return federation.Alert{}, nil }),
-	}}, bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	echoes(t, leaf, "site-a")
+	c := config(load(t, map[string]string{"NATS_URL": hub.ClientURL(), "FEDERATION_SITE_TIER": "primary"}))
+	natstest.Within(t, 30*time.Second, "both are seen", func() bool { return Examine(t.Context(), c).status("site-id").Status == Wrong })
+	Examine(t.Context(), c).expect(t, map[string]string{"site-id": "functions of a site site-a also run at the NATS server site-b"}, "migrations", "functions", "streams")
+	c = config(load(t, map[string]string{"NATS_URL": leaf.ClientURL(), "FEDERATION_SITE_ID": "site-b"}))
+	echoes(t, hub, "site-a")
+	natstest.Within(t, 30*time.Second, "a site that is neither sees both", func() bool {
+		f := Examine(t.Context(), c).status("site-id").Findings
+		return len(f) == 1 && f[0].Wrong == "functions of a site site-a run at the NATS servers site-a, site-b"
+	})
+}
+
+// echoes has a server answer echoes as a site.
+func echoes(t *testing.T, at *server.Server, site federation.SiteID) {
+	t.Helper()
+	r, err := function.Start(function.Function{Name: "linkprobe", Description: "stands for the other site", Triggers: []function.Trigger{
+		function.Reply(ask.Echo, func(context.Context, ask.None) (federation.EchoReply, error) { return federation.EchoReply{}, nil }),
+	}}, natstest.Bus(t, at, site, "linkprobe"), function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,15 +266,29 @@ func TestTwoSitesWithOneIDAreFound(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	c := config(load(t, map[string]string{"NATS_URL": hub.ClientURL(), "FEDERATION_SITE_TIER": "primary"}))
-	natstest.Within(t, 30*time.Second, "both are seen", func() bool { return Examine(t.Context(), c).status("site-id").Status == Wrong })
-	Examine(t.Context(), c).expect(t, map[string]string{"site-id": "functions of a site site-a also run at the NATS server site-b"}, "migrations", "functions", "streams")
 }
 
-// A leaf that has taken the hub's domain finds it at itself.
+// A leaf that has taken the hub's domain is found at itself, and at the hub.
 func TestADomainThatIsAnotherSitesIsFound(t *testing.T) {
 	t.Parallel()
-	_, leaf := joined(t, "site-a")
+	hub, leaf := joined(t, "site-a")
+	echoes(t, leaf, "site-b")
+	atHub := config(load(t, map[string]string{"NATS_URL": hub.ClientURL(), "FEDERATION_SITE_TIER": "primary"}))
+	st, err := atHub.OpenStore(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Knows(t, st, "site-a", "site-b", time.Now())
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Within(t, 30*time.Second, "the hub finds it", func() bool {
+		f := Examine(t.Context(), atHub).status("leafnode").Findings
+		return len(f) == 1 && strings.Contains(f[0].Wrong, `site-b answers echoes, but nobody there has the JetStream domain "site-b"`)
+	})
 	c := config(load(t, map[string]string{"NATS_URL": leaf.ClientURL(), "FEDERATION_SITE_ID": "site-b"}))
 	Examine(t.Context(), c).expect(t, map[string]string{"domain": `the JetStream domain "site-a", where that of this site is "site-b"`}, "migrations", "functions", "streams")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/stream"
@@ -153,32 +156,38 @@ func apart(d time.Duration) string {
 	return d.Round(time.Second/10).String() + " ahead of"
 }
 
-// siteID looks for functions with this site's id at another site's server.
+// siteID looks for a site whose functions run at more than one NATS server, this site's
+// or a peer's: two sites have one id. Any site of the mesh can see it of any other.
 func siteID(ctx context.Context, p *patient) []Finding {
-	answers, err := gather(ctx, p.bus.Conn(), "$SRV.PING", nil)
+	pongs, err := gather(ctx, p.bus.Conn(), "$SRV.PING", nil)
 	if err != nil {
 		return nil // functions tells it
 	}
-	own, elsewhere := function.Where(p.bus.Conn()), map[string]bool{}
-	for _, msg := range answers {
+	site := string(p.bus.Site().ID)
+	servers := map[string][]string{site: {function.Where(p.bus.Conn())}}
+	for _, msg := range pongs {
 		var pong micro.Ping
-		if json.Unmarshal(msg.Data, &pong) != nil || pong.Metadata["site"] != string(p.bus.Site().ID) {
+		if json.Unmarshal(msg.Data, &pong) != nil {
 			continue
 		}
-		if at := pong.Metadata["server"]; at != "" && at != own {
-			elsewhere[at] = true
+		of, at := pong.Metadata["site"], pong.Metadata["server"]
+		if of != "" && at != "" && !slices.Contains(servers[of], at) {
+			servers[of] = append(servers[of], at)
 		}
 	}
-	if len(elsewhere) == 0 {
-		return nil
+	var wrong []Finding
+	for _, of := range slices.Sorted(maps.Keys(servers)) {
+		at := servers[of]
+		if len(at) == 1 {
+			continue
+		}
+		what := fmt.Sprintf("functions of a site %s also run at the NATS server %s, which is not this site's (%s)", of, list(slices.Sorted(slices.Values(at[1:]))), at[0])
+		if of != site {
+			what = fmt.Sprintf("functions of a site %s run at the NATS servers %s", of, list(slices.Sorted(slices.Values(at))))
+		}
+		wrong = append(wrong, Finding{what, "Two sites have one id: give one of them another FEDERATION_SITE_ID, and its NATS server the JetStream domain of that name."})
 	}
-	var servers []string
-	for at := range elsewhere {
-		servers = append(servers, at)
-	}
-	slices.Sort(servers)
-	return found(fmt.Sprintf("functions of a site %s also run at the NATS server %s, which is not this site's (%s)", p.bus.Site().ID, list(servers), own),
-		"Two sites have one id: give one of them another FEDERATION_SITE_ID, and its NATS server the JetStream domain of that name.")
+	return wrong
 }
 
 // streams looks whether the streams of the site are there and capture what they should.
@@ -254,9 +263,20 @@ func leafnode(ctx context.Context, p *patient) []Finding {
 		switch {
 		case err != nil:
 			wrong = append(wrong, Finding{fmt.Sprintf("the NATS server of %s does not answer: %v", peer, err), mend})
+		case !reached && answers(ctx, p, peer):
+			wrong = append(wrong, Finding{fmt.Sprintf("%s answers echoes, but nobody there has the JetStream domain %q: no alert of it can be pulled", peer, subject.Domain(peer)),
+				fmt.Sprintf("At %s set domain: %s in the jetstream block of the NATS server; auroramesh doctor there says which it has.", peer, subject.Domain(peer))})
 		case !reached:
 			wrong = append(wrong, Finding{fmt.Sprintf("the NATS server of %s cannot be reached: the leafnode is down", peer), mend})
 		}
 	}
 	return wrong
+}
+
+// answers reports whether a peer answers an echo.
+func answers(ctx context.Context, p *patient, peer federation.SiteID) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := function.Ask(ctx, p.bus, peer, ask.Echo, ask.None{})
+	return err == nil
 }
