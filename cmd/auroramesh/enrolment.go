@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/authority"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/identity"
 )
 
 type siteCmd struct {
@@ -82,7 +84,17 @@ func (c *siteInitCmd) Run(io *stdio) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(io.out, "%s is the primary site. Its directory is %s; start its NATS server with:\n  nats-server -c %s\n", c.Primary, dir, filepath.Join(dir, "nats-server.conf"))
+	fmt.Fprintf(io.out, "%s is the primary site. Its directory is %s; start its NATS server with:\n  nats-server -c %s\n", c.Primary, dir, filepath.Join(cmp.Or(c.At, dir), "nats-server.conf"))
+	return showKey(io, c.Primary, dir)
+}
+
+// showKey says with which key a site signs, and how its peers take it for the site's.
+func showKey(io *stdio, site, dir string) error {
+	i, err := identity.Open(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(io.out, "Its peers believe the first key with which they hear it. To leave nothing to chance, at each of them before that:\n  auroramesh trust pin %s %s\n", site, i.Key())
 	return nil
 }
 
@@ -99,11 +111,18 @@ func (c *siteEnrolCmd) Run(ctx context.Context, io *stdio) error {
 	return c.open(func(a *authority.Authority) error {
 		p := c.place()
 		p.Hubs = c.Hub
+		again := a.Enrolled()[c.SiteID].RevokedAt != nil
 		dir, err := enrol.Enrol(a, federation.SiteID(c.SiteID), p, time.Now())
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(io.out, "%s is enrolled. Take %s to it, and start its NATS server there with:\n  nats-server -c %s\n", c.SiteID, dir, filepath.Join(dir, "nats-leaf.conf"))
+		fmt.Fprintf(io.out, "%s is enrolled. Take %s to it, and start its NATS server there with:\n  nats-server -c %s\n", c.SiteID, dir, filepath.Join(cmp.Or(c.At, dir), "nats-leaf.conf"))
+		if err := showKey(io, c.SiteID, dir); err != nil {
+			return err
+		}
+		if again {
+			fmt.Fprintf(io.out, "It was revoked, so this is a new key: where its old one is known, it takes this command too.\n")
+		}
 		return applyIfUp(ctx, a, c.NATS, io)
 	})
 }
@@ -234,7 +253,7 @@ func apply(ctx context.Context, a *authority.Authority, url string, io *stdio) e
 func applyIfUp(ctx context.Context, a *authority.Authority, url string, io *stdio) error {
 	err := apply(ctx, a, url, io)
 	if fault.Is(err, fault.Unavailable) {
-		fmt.Fprintf(io.out, "Not every server was told: %v.\nOne that does not run takes the change when it starts; else run `auroramesh site apply` once it answers.\n", err)
+		fmt.Fprintf(io.out, "Not every server was told: %v.\nOne that does not run takes the change when it starts there; else run `auroramesh site apply` once it answers.\n", err)
 		return nil
 	}
 	return err
@@ -262,7 +281,7 @@ func (c *siteRelayCmd) Run(io *stdio) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(io.out, "The directory of the relay is %s; start it with:\n  nats-server -c %s\n", dir, filepath.Join(dir, "nats-relay.conf"))
+		fmt.Fprintf(io.out, "The directory of the relay is %s; start it with:\n  nats-server -c %s\n", dir, filepath.Join(cmp.Or(c.At, dir), "nats-relay.conf"))
 		if before == 0 {
 			fmt.Fprintf(io.out, "With relays %s is a leafnode as every other site: make them all, then auroramesh site enrol %s\n", a.Primary(), a.Primary())
 		}

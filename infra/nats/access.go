@@ -1,6 +1,8 @@
 package nats
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -86,6 +88,25 @@ type Access struct {
 func (a Access) Conf() string {
 	var b strings.Builder
 	b.WriteString("# Written by `auroramesh site`: what is changed here by hand is lost.\n")
+	b.WriteString(a.users())
+	b.WriteString("\n# A server lets acknowledgements under its own name pass a leafnode, whatever that is\n# permitted. So here they have names that permissions bind, and under its own it takes none.\n")
+	b.WriteString("# By the last `auroramesh site` sees whether a server goes by this very file.\nmappings: {\n")
+	for _, m := range append(mappings(a.Own), [2]string{subject.Access, a.Mark()}) {
+		fmt.Fprintf(&b, "  %q: %q\n", m[0], m[1])
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// Mark is to what a server that goes by this sites.conf maps [subject.Access].
+func (a Access) Mark() string {
+	sum := sha256.Sum256([]byte(a.users()))
+	return subject.Access + "." + hex.EncodeToString(sum[:])
+}
+
+// users is the part of sites.conf that says who may connect, and to do what.
+func (a Access) users() string {
+	var b strings.Builder
 	b.WriteString("users: [\n")
 	for _, key := range a.Nkeys {
 		fmt.Fprintf(&b, "  # The functions of this site.\n  { nkey: %s, allowed_connection_types: [STANDARD] }\n", key)
@@ -97,12 +118,7 @@ func (a Access) Conf() string {
 				user, quoted(publish), quoted(subscribe))
 		}
 	}
-	b.WriteString("]\n\n")
-	b.WriteString("# A server lets acknowledgements under its own name pass a leafnode, whatever that is\n# permitted. So here they have names that permissions bind, and under its own it takes none.\nmappings: {\n")
-	for _, m := range mappings(a.Own) {
-		fmt.Fprintf(&b, "  %q: %q\n", m[0], m[1])
-	}
-	b.WriteString("}\n")
+	b.WriteString("]\n")
 	return b.String()
 }
 

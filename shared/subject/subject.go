@@ -198,6 +198,9 @@ const RawAcks = rawAck + ">"
 // listens but who looks for it.
 const ForgedAck = "aurora.server.forged-ack.>"
 
+// Access is a name that no message has. What a server maps it to says by which sites.conf it goes.
+const Access = "aurora.server.access"
+
 // AckProbe is where a server that wants acknowledgements under the site's names answers.
 func AckProbe(site federation.SiteID) string { return local(site) + "ack" }
 

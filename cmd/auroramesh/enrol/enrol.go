@@ -132,7 +132,8 @@ func Init(dir string, primary federation.SiteID, p Place, now time.Time) (site s
 	return site, newSite(a, primary, p, pair, now)
 }
 
-// Enrol makes the directory of a site. The primary's server is to be told: see [Apply].
+// Enrol makes the directory of a site. One that was revoked gets new keys too, for whoever
+// made it necessary may have the old. The primary's server is to be told: see [Apply].
 func Enrol(a *authority.Authority, site federation.SiteID, p Place, now time.Time) (dir string, err error) {
 	if err := p.check(); err != nil {
 		return "", err
@@ -140,9 +141,15 @@ func Enrol(a *authority.Authority, site federation.SiteID, p Place, now time.Tim
 	if len(p.Hubs) == 0 {
 		p.Hubs = hubs(a)
 	}
+	before := a.Enrolled()[string(site)]
 	pair, err := a.Enrol(site, p.Hosts, now, p.valid())
 	if err != nil {
 		return "", err
+	}
+	if before.RevokedAt != nil {
+		if err := forgetKeys(siteDir(a, site)); err != nil {
+			return "", err
+		}
 	}
 	return siteDir(a, site), errors.Join(newSite(a, site, p, pair, now), writeAccess(a, now))
 }

@@ -289,6 +289,58 @@ func TestAServerThatDoesNotRunIsToldFromOneThatFails(t *testing.T) {
 	})
 }
 
+// A relay that runs elsewhere reads a copy of its directory. Until sites.conf is copied
+// anew it goes by the old one, and nobody is told that it is up to date.
+func TestARelayElsewhereThatGoesByAnOldFileIsFound(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	p := place()
+	p.LeafnodeListen, p.ClusterListen, p.At = "127.0.0.1:0", "127.0.0.1:0", filepath.Join(t.TempDir(), "relay")
+	var dir string
+	m.with(t, func(a *authority.Authority) (err error) {
+		dir, err = enrol.Relay(a, "relay-1", p, time.Now())
+		return err
+	})
+	if err := os.CopyFS(p.At, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	o, err := server.ProcessConfigFile(filepath.Join(p.At, nats.RelayFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := natstest.StartPlain(t, o).ClientURL()
+	m.with(t, func(a *authority.Authority) error {
+		apply := func() error {
+			_, err := enrol.Apply(t.Context(), a, "relay-1", url, time.Now())
+			return err
+		}
+		if err := apply(); err != nil {
+			t.Errorf("before anything has changed: %v", err)
+		}
+		for _, id := range []federation.SiteID{"site-b", "site-c"} {
+			if _, err := enrol.Enrol(a, id, place(), time.Now()); err != nil {
+				return err
+			}
+			file := filepath.Join(dir, nats.AccessFile)
+			want := "relay-1 does not go by " + file + ": copy that to " + filepath.Join(p.At, nats.AccessFile)
+			if err := apply(); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), want) {
+				t.Errorf("after %s was enrolled the error is %v, without %q", id, err, want)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(p.At, nats.AccessFile), text, 0o600); err != nil {
+				return err
+			}
+			if err := apply(); err != nil {
+				t.Errorf("with the file that has %s: %v", id, err)
+			}
+		}
+		return nil
+	})
+}
+
 // functions runs every function of a site on the settings that its directory has.
 func functions(t *testing.T, dir, url string) *apiclient.Client {
 	t.Helper()

@@ -25,8 +25,19 @@ const (
 	envFile      = "site.env"
 )
 
-// newSite writes the directory of a site. What is there of an earlier enrolment, such
-// as the identity that its peers know, stays.
+// forgetKeys removes the keys of a site that was revoked: somebody else may have them.
+func forgetKeys(dir string) error {
+	var failed []error
+	for _, name := range []string{functionsKey, systemKey, identity.File} {
+		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+			failed = append(failed, err)
+		}
+	}
+	return describe(errors.Join(failed...), "removing the keys from before the site was revoked")
+}
+
+// newSite writes the directory of a site. Keys that are there, such as the identity
+// that its peers know, stay.
 func newSite(a *authority.Authority, site federation.SiteID, p Place, pair authority.Pair, now time.Time) error {
 	dir, hub := siteDir(a, site), isHub(a, site)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -159,25 +170,28 @@ func writePair(dir, name string, pair authority.Pair) ([]string, error) {
 	return []string{cert, private}, errors.Join(authority.Write(private, pair.Key, 0o600), authority.Write(cert, pair.Cert, 0o600))
 }
 
+// accessOf is who may connect to a hub: the primary's server, or a relay.
+func accessOf(a *authority.Authority, hub string, now time.Time) (nats.Access, error) {
+	acc := nats.Access{Peers: peers(a, now)}
+	if _, relay := a.Relays()[hub]; relay {
+		return acc, nil
+	}
+	functions, err := key(filepath.Join(a.Dir(), hub, functionsKey))
+	acc.Own, acc.Nkeys = federation.SiteID(hub), []string{functions}
+	return acc, err
+}
+
 // writeAccess brings sites.conf up to date, of the primary or of each relay.
 func writeAccess(a *authority.Authority, now time.Time) error {
-	write := func(dir string, acc nats.Access) error {
-		acc.Peers = peers(a, now)
-		return authority.Write(filepath.Join(dir, nats.AccessFile), []byte(acc.Conf()), 0o600)
-	}
-	if relays := a.Relays(); len(relays) > 0 {
-		var failed []error
-		for _, name := range sorted(relays) {
-			failed = append(failed, write(filepath.Join(a.Dir(), name), nats.Access{}))
+	var failed []error
+	for _, hub := range Hubs(a) {
+		acc, err := accessOf(a, hub, now)
+		if err == nil {
+			err = authority.Write(filepath.Join(a.Dir(), hub, nats.AccessFile), []byte(acc.Conf()), 0o600)
 		}
-		return errors.Join(failed...)
+		failed = append(failed, err)
 	}
-	dir := siteDir(a, a.Primary())
-	functions, err := key(filepath.Join(dir, functionsKey))
-	if err != nil {
-		return err
-	}
-	return write(dir, nats.Access{Own: a.Primary(), Nkeys: []string{functions}})
+	return errors.Join(failed...)
 }
 
 // key is the public key of the nkey in a file, which is made where there is none.

@@ -7,14 +7,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/authority"
 	"github.com/auroramesh/auroramesh/shared/fault"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // Applied is what the server of a hub has made of a change.
@@ -35,9 +38,13 @@ func Hubs(a *authority.Authority) []string {
 // leafnodes whose certificates hold no longer: a server that reads its configuration
 // again leaves those alone that are connected. Every other leafnode stays. url is where
 // the server takes clients; empty: as its directory says. The fault is Unavailable
-// where the server does not run there.
+// where the server does not run there, or goes by another sites.conf.
 func Apply(ctx context.Context, a *authority.Authority, hub, url string, now time.Time) (done Applied, err error) {
 	if err := writeAccess(a, now); err != nil {
+		return done, err
+	}
+	acc, err := accessOf(a, hub, now)
+	if err != nil {
 		return done, err
 	}
 	dir := filepath.Join(a.Dir(), hub)
@@ -89,8 +96,37 @@ func Apply(ctx context.Context, a *authority.Authority, hub, url string, now tim
 		done.Cut = append(done.Cut, c.User)
 	}
 	slices.Sort(done.Cut)
-	return done, errors.Join(failed...)
+	return done, errors.Join(append(failed, goesBy(ctx, nc, acc, dir))...)
 }
+
+// goesBy finds a server that runs somewhere else, where sites.conf is not yet the one in dir.
+func goesBy(ctx context.Context, nc *natsgo.Conn, acc nats.Access, dir string) error {
+	var answer struct {
+		Account struct {
+			Mappings map[string][]struct {
+				Subject string `json:"subject"`
+			} `json:"mappings"`
+		} `json:"account_detail"`
+	}
+	if err := request(ctx, nc, "ACCOUNTZ", map[string]any{"account": "AURORA"}, &answer); err != nil {
+		return fmt.Errorf("asking the server %s whom it lets in: %w", nc.ConnectedServerName(), err)
+	}
+	if to := answer.Account.Mappings[subject.Access]; len(to) == 1 && to[0].Subject == acc.Mark() {
+		return nil
+	}
+	at := "its directory"
+	if site, err := os.ReadFile(filepath.Join(dir, nats.SiteFile)); err == nil {
+		if m := caFile.FindSubmatch(site); m != nil {
+			at = filepath.Dir(string(m[1]))
+		}
+	}
+	file := filepath.Join(dir, nats.AccessFile)
+	return fault.New(fault.Unavailable, "the NATS server %s does not go by %s: copy that to %s where it runs, then run `auroramesh site apply`",
+		nc.ConnectedServerName(), file, filepath.Join(at, nats.AccessFile))
+}
+
+// caFile finds in site.conf where the directory lies at its server.
+var caFile = regexp.MustCompile(`(?m)^AURORA_CA_FILE: *"([^"]*)"`)
 
 // request asks the server that is connected to do something to itself.
 func request(ctx context.Context, nc *natsgo.Conn, what string, question, answer any) error {
