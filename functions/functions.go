@@ -135,11 +135,13 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		}},
 		{Name: "deadletters", Stateless: true, New: func(_ Env, b *function.Bus) function.Function { return deadletters.New(b) }},
 		{Name: "gateway", Stateless: true, New: func(e Env, b *function.Bus) function.Function {
+			issuer := tokens(e)
 			return gateway.New(gateway.Config{
 				Site: b.Site(), Listen: e.Settings.HTTPListen, Functions: expected(e.Settings), Bus: b,
 				Auth: sharedaccess.Mode(e.Settings.HTTPAuth), RatePerSecond: e.Settings.HTTPRate,
 				Certificates: certificate.Split(e.Settings.CertFiles, e.Settings.HTTPCert), Registry: e.Registry, Log: e.Log, Now: e.Now,
-				CertFile: e.Settings.HTTPCert, KeyFile: e.Settings.HTTPKey, Proxies: e.Settings.TrustedProxies(), Tokens: tokens(e),
+				CertFile: e.Settings.HTTPCert, KeyFile: e.Settings.HTTPKey, Proxies: e.Settings.TrustedProxies(), Tokens: issuer, SignIn: signIn(e, issuer),
+				StyleGuide: e.Settings.StyleGuide,
 			})
 		}},
 	}
@@ -152,6 +154,15 @@ func tokens(e Env) *oidc.Verifier {
 		return nil
 	}
 	return oidc.New(oidc.Config{Issuer: s.OIDCIssuer, Audience: s.OIDCAudience, ScopePrefix: s.OIDCPrefix, Client: http.DefaultClient, Now: e.Now})
+}
+
+// signIn has people sign in at that issuer; nil where the site is no client of it.
+func signIn(e Env, issuer *oidc.Verifier) *oidc.Client {
+	s := e.Settings
+	if s.OIDCClient == "" {
+		return nil
+	}
+	return &oidc.Client{Verifier: issuer, ID: s.OIDCClient, Secret: s.OIDCSecret, Redirect: s.OIDCRedirect}
 }
 
 // expected names the functions that run at a site with these settings.

@@ -64,15 +64,16 @@ func TestTheConsoleShowsTheMeshAndTheQueueAsTheyAre(t *testing.T) {
 	s := start(t)
 	t.Run("the map shows two sites and a healthy link, its cut with the cause, and its healing", s.mapFollowsALink)
 	t.Run("an alert that is raised at a peer is in the queue by itself, with its badge", s.queueIsLive)
+	t.Run("every part of it, in every state, is accessible in light and dark and on a phone", s.styleGuideIsAccessible)
 	t.Run("filters, pages, keys and a change of several work", s.queueIsWorkedIn)
 }
 
 func (s *sites) mapFollowsALink(t *testing.T) {
 	p := s.browser.Open(t, s.Sites[0].API+"/", browsertest.Desk)
-	p.Await("there are two sites and a healthy link", `document.querySelectorAll('#map .node').length === 2 && document.querySelector('#map .edge.healthy')`)
+	p.Await("there are two sites and a healthy link", `document.querySelectorAll('#map > svg .node').length === 2 && document.querySelector('#map .edge.healthy')`)
 	p.Await("the page is live", `document.body.classList.contains('live')`)
 	p.Accessible()
-	places := `JSON.stringify([...document.querySelectorAll('#map rect.card')].map(r => r.getBoundingClientRect()))`
+	places := `JSON.stringify([...document.querySelectorAll('#map > svg rect.card')].map(r => r.getBoundingClientRect()))`
 	before := browsertest.Eval[string](p, places)
 	const link = "link-site-a-site-b"
 	if _, err := s.Lines.Set(t.Context(), link, linkproxy.Order{Mode: linkproxy.WordCut}); err != nil {
@@ -86,6 +87,21 @@ func (s *sites) mapFollowsALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Await("the edge is healthy again", `document.querySelector('#map .edge.healthy')`)
+}
+
+func (s *sites) styleGuideIsAccessible(t *testing.T) {
+	for _, size := range []browsertest.Size{browsertest.Desk, browsertest.Phone} {
+		p := s.browser.Open(t, s.Sites[0].API+"/styleguide", size)
+		p.Await("the style guide is there", `document.querySelectorAll('.guide .part').length > 40`)
+		for _, scheme := range browsertest.Schemes {
+			p.Scheme(scheme)
+			p.Accessible()
+		}
+		if wide := browsertest.Eval[int](p, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+			t.Errorf("at %d the page is %d pixels too wide", size.Width, wide)
+		}
+		p.Close()
+	}
 }
 
 func (s *sites) queueIsLive(t *testing.T) {

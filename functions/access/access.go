@@ -32,6 +32,7 @@ func New(session time.Duration, st *store.Store, log *slog.Logger, now func() ti
 			function.Reply(ask.ListKeys, k.listKeys),
 			function.Reply(ask.RevokeKey, k.revokeKey),
 			function.Reply(ask.OpenSession, k.openSession),
+			function.Reply(ask.OpenIssuerSession, k.openIssuerSession),
 			function.Reply(ask.CheckSession, k.checkSession),
 			function.Reply(ask.CloseSession, k.closeSession),
 			function.Reply(ask.AppendAudit, k.appendAudit),
@@ -117,13 +118,30 @@ func (k keeper) openSession(ctx context.Context, p ask.KeyProof) (ask.Session, e
 	return s, nil
 }
 
+func (k keeper) openIssuerSession(ctx context.Context, r ask.IssuerSession) (ask.Session, error) {
+	s := ask.Session{Secret: access.NewSession(), Until: k.now().Add(k.session), Principal: r.Principal}
+	s.Principal.Kind, s.Principal.Scopes = access.KindSession, access.Sorted(r.Principal.Scopes)
+	if err := k.store.OpenIssuerSession(ctx, access.Hash(s.Secret), s.Principal, k.now(), s.Until); err != nil {
+		return ask.Session{}, err
+	}
+	return s, nil
+}
+
 func (k keeper) checkSession(ctx context.Context, p ask.SessionProof) (ask.Known, error) {
+	ended := fault.New(fault.Unauthorized, "the session has ended: sign in again")
 	key, until, err := k.store.Session(ctx, p.Hash)
-	switch {
-	case fault.Is(err, fault.NotFound), err == nil && !k.now().Before(until):
-		return ask.Known{}, fault.New(fault.Unauthorized, "the session has ended: sign in again")
-	case err != nil:
+	if fault.Is(err, fault.NotFound) {
+		who, until, err := k.store.IssuerSession(ctx, p.Hash)
+		if fault.Is(err, fault.NotFound) || err == nil && !k.now().Before(until) {
+			err = ended
+		}
+		return ask.Known{Principal: who, Until: &until}, err
+	}
+	if err != nil {
 		return ask.Known{}, err
+	}
+	if !k.now().Before(until) {
+		return ask.Known{}, ended
 	}
 	if err := key.Good(k.now()); err != nil {
 		return ask.Known{}, err

@@ -182,6 +182,37 @@ func TestASessionEndsByTimeBySigningOutAndWithItsKey(t *testing.T) {
 	}
 }
 
+func TestASessionOfTheIssuerEndsByTimeAndBySigningOut(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	who := access.Principal{Kind: access.KindToken, ID: "u-17", Name: "r.haas", Scopes: []access.Scope{access.AlertsRead, "root"}}
+	open := func() ask.SessionProof {
+		session, err := put(t, s, ask.OpenIssuerSession, ask.IssuerSession{Principal: who})
+		if err != nil || !session.Until.Equal(s.now().Add(12*time.Hour)) {
+			t.Fatalf("%+v: %v", session, err)
+		}
+		return ask.SessionProof{Hash: access.Hash(session.Secret)}
+	}
+	signedOut, old := open(), open()
+	got, err := put(t, s, ask.CheckSession, old)
+	if p := got.Principal; err != nil || p.Kind != access.KindSession || p.ID != "u-17" || p.Name != "r.haas" || !p.May(access.AlertsRead) || len(p.Scopes) != 1 {
+		t.Errorf("the session is of %+v: %v", got, err)
+	}
+	if _, err := put(t, s, ask.CloseSession, signedOut); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(t, s, ask.CheckSession, signedOut); !fault.Is(err, fault.Unauthorized) {
+		t.Errorf("after signing out: %v", err)
+	}
+	s.pass(12 * time.Hour)
+	if _, err := put(t, s, ask.CheckSession, old); !fault.Is(err, fault.Unauthorized) {
+		t.Errorf("after its end: %v", err)
+	}
+	if _, err := put(t, s, ask.OpenIssuerSession, ask.IssuerSession{}); !fault.Is(err, fault.Unauthorized) {
+		t.Errorf("for nobody: %v", err)
+	}
+}
+
 func TestASessionLastsNoLongerThanItsKey(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -70,6 +70,10 @@ type Config struct {
 	Proxies []netip.Prefix
 	// Tokens checks access tokens; nil: none is taken.
 	Tokens *oidc.Verifier
+	// SignIn lets people sign in to the console at that issuer; nil: with keys alone.
+	SignIn *oidc.Client
+	// StyleGuide says that the console has its style guide.
+	StyleGuide bool
 	// Recheck is how often who reads the event stream is looked at again; 0: every [KnownFor].
 	Recheck time.Duration
 }
@@ -108,7 +112,7 @@ func newGateway(c Config) *gateway {
 	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, lanes: 1}
 	g.intake = &gatherer[ask.AlertRaising, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: sizeOf, lanes: 2}
 	g.registerSignIn(g.routes)
-	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause})
+	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause, StyleGuide: c.StyleGuide})
 	for pattern, page := range g.console.Routes() {
 		g.routes.HandleFunc(pattern, page)
 	}

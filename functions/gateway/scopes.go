@@ -76,6 +76,9 @@ var needs = map[string]need{
 	"GET /sign-in":            anyone,
 	"POST /sign-in":           {open: true, audited: true},
 	"POST /sign-out":          {open: true, audited: true},
+	"GET /sign-in/begin":      anyone,
+	"GET /sign-in/callback":   {open: true, audited: true},
+	"GET /styleguide":         anyone, // it shows nothing of the site
 	"GET /docs":               anyone,
 	"GET /openapi.json":       anyone,
 	"GET /openapi.yaml":       anyone,

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/auroramesh/auroramesh/functions/gateway/console"
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -19,29 +20,26 @@ const (
 	signInRate = 5
 )
 
-// signInPage is what the page to sign in shows.
-type signInPage struct {
-	indexPage
-	Next   string // where to go afterwards
-	Failed string // why the last try did not succeed
-}
-
 func (g *gateway) registerSignIn(mux *routes) {
 	mux.HandleFunc("GET "+signInPath, func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := access.PrincipalOf(r.Context()); ok {
 			http.Redirect(w, r, within(r.URL.Query().Get("next")), http.StatusSeeOther) //nolint:gosec // within lets paths of this site through only
 			return
 		}
-		g.showSignIn(w, http.StatusOK, r.URL.Query().Get("next"), "")
+		g.showSignIn(w, r, http.StatusOK, r.URL.Query().Get("next"), "")
 	})
 	mux.HandleFunc("POST "+signInPath, g.signIn)
 	mux.HandleFunc("POST "+signOutPath, g.signOut)
+	mux.HandleFunc("GET "+beginPath, g.beginSignIn)
+	mux.HandleFunc("GET "+callbackPath, g.finishSignIn)
 }
 
-func (g *gateway) showSignIn(w http.ResponseWriter, status int, next, failed string) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(render("sign-in.html", signInPage{g.indexPage(), within(next), failed})) // the client may be gone
+func (g *gateway) showSignIn(w http.ResponseWriter, r *http.Request, status int, next, failed string) {
+	p := console.SignIn{Next: within(next), Failed: failed}
+	if g.SignIn != nil {
+		p.Issuer = beginPath + "?next=" + url.QueryEscape(p.Next)
+	}
+	g.console.SignIn(w, r, status, p)
 }
 
 // signIn opens a session for whoever sends a good key as a form, and sends its
@@ -54,7 +52,7 @@ func (g *gateway) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	if d := g.signIns.take(access.Principal{Kind: "address", ID: arrived(r).from}); d > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(wait(d)))
-		g.showSignIn(w, http.StatusTooManyRequests, "", "Too many keys were tried from this address. Wait a moment.")
+		g.showSignIn(w, r, http.StatusTooManyRequests, "", "Too many keys were tried from this address. Wait a moment.")
 		return
 	}
 	if err := r.ParseForm(); err != nil {
@@ -69,25 +67,41 @@ func (g *gateway) signIn(w http.ResponseWriter, r *http.Request) {
 	next, key := r.PostForm.Get("next"), strings.TrimSpace(r.PostForm.Get("key"))
 	id, ok := access.IDOf(key)
 	if !ok {
-		g.showSignIn(w, http.StatusUnauthorized, next, "This is no key of a site: one begins with "+access.KeyPrefix+".")
+		g.showSignIn(w, r, http.StatusUnauthorized, next, "This is no key of a site: one begins with "+access.KeyPrefix+".")
 		return
 	}
 	s, err := put(r.Context(), g, ask.OpenSession, ask.KeyProof{ID: id, Hash: access.Hash(key)})
 	switch f := fault.Of(err); {
 	case f == nil:
 	case f.Code == fault.Unauthorized:
-		g.showSignIn(w, http.StatusUnauthorized, next, "The key is not taken: "+f.Message+".")
+		g.showSignIn(w, r, http.StatusUnauthorized, next, "The key is not taken: "+f.Message+".")
 		return
 	default:
 		noteCause(r.Context(), err)
-		g.showSignIn(w, f.Code.HTTPStatus(), next, "Nobody can sign in at the moment: "+f.Message+".")
+		g.showSignIn(w, r, f.Code.HTTPStatus(), next, "Nobody can sign in at the moment: "+f.Message+".")
 		return
 	}
+	g.opened(w, r, s)
+	http.Redirect(w, r, within(next), http.StatusSeeOther) //nolint:gosec // within lets paths of this site through only
+}
+
+// mayTry refuses an address from which too many have tried to sign in.
+func (g *gateway) mayTry(w http.ResponseWriter, r *http.Request) bool {
+	d := g.signIns.take(access.Principal{Kind: "address", ID: arrived(r).from})
+	if d == 0 {
+		return true
+	}
+	w.Header().Set("Retry-After", strconv.Itoa(wait(d)))
+	g.showSignIn(w, r, http.StatusTooManyRequests, "", "Too many have tried to sign in from this address. Wait a moment.")
+	return false
+}
+
+// opened gives a session to the browser.
+func (g *gateway) opened(w http.ResponseWriter, r *http.Request, s ask.Session) {
 	setPrincipal(r.Context(), s.Principal)
 	c := g.cookie(r, s.Secret) //nolint:gosec // Secure is set wherever the person came over TLS
 	c.Expires = s.Until
 	http.SetCookie(w, c)
-	http.Redirect(w, r, within(next), http.StatusSeeOther) //nolint:gosec // within lets paths of this site through only
 }
 
 // signOut ends the session of the request, if it has one, here and in the browser.

@@ -14,7 +14,7 @@ const (
 	KindLocal Kind = "local"
 	// KindKey is the holder of an API key.
 	KindKey Kind = "key"
-	// KindSession is a person who has signed in to the console with an API key.
+	// KindSession is a person who has signed in to the console, with an API key or at the OIDC issuer.
 	KindSession Kind = "session"
 	// KindToken is the subject of an access token of the OIDC issuer.
 	KindToken Kind = "token"
@@ -28,7 +28,7 @@ func Kinds() []Kind { return []Kind{KindLocal, KindKey, KindSession, KindToken, 
 // Principal is who a request comes from, and what it may do.
 type Principal struct {
 	Kind Kind `json:"kind"`
-	// ID is that of the key, also of one that a session was opened with, or the subject of the token.
+	// ID is that of the key, or the subject of the token, also of those that a session was opened with.
 	ID     string  `json:"id"`
 	Name   string  `json:"name"`
 	Scopes []Scope `json:"scopes"`

@@ -12,16 +12,17 @@ import (
 
 // Asked of access. A secret is never sent: its hash is.
 var (
-	CheckKey     = function.Endpoint[KeyProof, Known]{Function: "access", Name: "checkkey", Doc: "whose API key this is the hash of, and what it may do"}
-	CreateKey    = function.Endpoint[KeyRequest, access.MadeKey]{Function: "access", Name: "createkey", Doc: "make an API key; its secret is in this answer and nowhere else"}
-	ListKeys     = function.Endpoint[Page, List[access.Key]]{Function: "access", Name: "listkeys", Doc: "a page of the API keys, newest first"}
-	RevokeKey    = function.Endpoint[KeyID, access.Key]{Function: "access", Name: "revokekey", Doc: "end an API key and its sessions for good"}
-	OpenSession  = function.Endpoint[KeyProof, Session]{Function: "access", Name: "opensession", Doc: "open a session for the holder of an API key"}
-	CheckSession = function.Endpoint[SessionProof, Known]{Function: "access", Name: "checksession", Doc: "whose session this is the hash of, and what it may do"}
-	AppendAudit  = function.Endpoint[AuditEntries, access.Head]{Function: "access", Name: "appendaudit", Doc: "write entries of the audit log"}
-	ListAudit    = function.Endpoint[AuditFilter, AuditPage]{Function: "access", Name: "listaudit", Doc: "a page of the audit log, newest first"}
-	VerifyAudit  = function.Endpoint[AuditCheck, access.Verification]{Function: "access", Name: "verifyaudit", Doc: "check the whole audit log, and say where it is broken first"}
-	CloseSession = function.Endpoint[SessionProof, None]{Function: "access", Name: "closesession", Doc: "end a session"}
+	CheckKey          = function.Endpoint[KeyProof, Known]{Function: "access", Name: "checkkey", Doc: "whose API key this is the hash of, and what it may do"}
+	CreateKey         = function.Endpoint[KeyRequest, access.MadeKey]{Function: "access", Name: "createkey", Doc: "make an API key; its secret is in this answer and nowhere else"}
+	ListKeys          = function.Endpoint[Page, List[access.Key]]{Function: "access", Name: "listkeys", Doc: "a page of the API keys, newest first"}
+	RevokeKey         = function.Endpoint[KeyID, access.Key]{Function: "access", Name: "revokekey", Doc: "end an API key and its sessions for good"}
+	OpenSession       = function.Endpoint[KeyProof, Session]{Function: "access", Name: "opensession", Doc: "open a session for the holder of an API key"}
+	OpenIssuerSession = function.Endpoint[IssuerSession, Session]{Function: "access", Name: "openissuersession", Doc: "open a session for somebody who has signed in at the OIDC issuer"}
+	CheckSession      = function.Endpoint[SessionProof, Known]{Function: "access", Name: "checksession", Doc: "whose session this is the hash of, and what it may do"}
+	AppendAudit       = function.Endpoint[AuditEntries, access.Head]{Function: "access", Name: "appendaudit", Doc: "write entries of the audit log"}
+	ListAudit         = function.Endpoint[AuditFilter, AuditPage]{Function: "access", Name: "listaudit", Doc: "a page of the audit log, newest first"}
+	VerifyAudit       = function.Endpoint[AuditCheck, access.Verification]{Function: "access", Name: "verifyaudit", Doc: "check the whole audit log, and say where it is broken first"}
+	CloseSession      = function.Endpoint[SessionProof, None]{Function: "access", Name: "closesession", Doc: "end a session"}
 )
 
 var hashForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -46,6 +47,19 @@ func (s SessionProof) Validate() error { return checkHash(s.Hash) }
 func checkHash(hash string) error {
 	if !hashForm.MatchString(hash) {
 		return fault.New(fault.Unauthorized, "this is no key")
+	}
+	return nil
+}
+
+// IssuerSession is who has signed in at the OIDC issuer, as the gateway has found out.
+type IssuerSession struct {
+	Principal access.Principal `json:"principal"`
+}
+
+// Validate refuses who has no id.
+func (s IssuerSession) Validate() error {
+	if s.Principal.ID == "" {
+		return fault.New(fault.Unauthorized, "nobody has signed in")
 	}
 	return nil
 }

@@ -228,10 +228,21 @@ func (p *Page) Text() string { return Eval[string](p, "document.body.innerText")
 // Keys types keys, as of a person who has put the focus nowhere in particular.
 func (p *Page) Keys(keys string) { p.t.Helper(); p.Do(chromedp.KeyEvent(keys)) }
 
-// Click clicks the first element that a selector finds.
+// Click clicks the first element that a selector finds. Where a live page puts
+// another in its place meanwhile, it clicks that.
 func (p *Page) Click(selector string) {
 	p.t.Helper()
-	p.Do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
+	defer cancel()
+	for {
+		_, err := chromedp.Run(ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !strings.Contains(err.Error(), "Could not find node") {
+			p.t.Fatalf("clicking %s: %v", selector, err)
+		}
+	}
 }
 
 // Scheme has the page shown in light or dark.

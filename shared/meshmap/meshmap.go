@@ -80,8 +80,19 @@ func Halves(l federation.Link) (out, back Half) {
 	return out, back
 }
 
-// New lays a topology out.
-func New(t federation.Topology) Map {
+// New lays a topology out for a screen that is wider than high.
+func New(t federation.Topology) Map { return lay(t, false) }
+
+// Upright lays one of two sites out for a screen that is higher than wide. Of more
+// there is no such picture: ok is false.
+func Upright(t federation.Topology) (m Map, ok bool) {
+	if len(t.Sites) != 2 {
+		return Map{}, false
+	}
+	return lay(t, true), true
+}
+
+func lay(t federation.Topology, upright bool) Map {
 	m := Map{Dense: len(t.Sites) > sparse}
 	sites := slices.Clone(t.Sites)
 	slices.SortFunc(sites, func(a, b federation.Site) int { return cmp.Compare(a.ID, b.ID) })
@@ -93,7 +104,7 @@ func New(t federation.Topology) Map {
 		first := sites[middle]
 		sites = slices.Insert(slices.Delete(sites, middle, middle+1), 0, first)
 	}
-	m.place(sites)
+	m.place(sites, upright)
 	at := make(map[federation.SiteID]Node, len(m.Nodes))
 	for _, n := range m.Nodes {
 		at[n.ID] = n
@@ -149,7 +160,7 @@ const (
 )
 
 // place gives each site its place; the first is in the middle.
-func (m *Map) place(sites []federation.Site) {
+func (m *Map) place(sites []federation.Site, upright bool) {
 	others := max(len(sites)-1, 0)
 	put := func(i int, x, y float64) { m.Nodes = append(m.Nodes, Node{sites[i], math.Round(x), math.Round(y)}) }
 	switch {
@@ -158,6 +169,10 @@ func (m *Map) place(sites []federation.Site) {
 	case others == 0:
 		m.Width, m.Height = 480, 160
 		put(0, 240, 80)
+	case upright:
+		m.Width, m.Height = 320, 380
+		put(0, m.Width/2, margin+cardHeight/2)
+		put(1, m.Width/2, m.Height-margin-cardHeight/2)
 	case others == 1: // side by side, for a middle with one neighbour leaves half of the picture empty
 		m.Width, m.Height = 720, 190
 		put(0, margin+cardWidth/2, 95)

@@ -51,6 +51,17 @@ func wellFormed(t *testing.T, svg string) {
 	}
 }
 
+func TestAMeshOfTwoAlsoStandsUpright(t *testing.T) {
+	m, ok := meshmap.Upright(mesh(2))
+	if !ok || m.Height <= m.Width || len(m.Edges) != 1 || m.Edges[0].X1 != m.Edges[0].X2 || m.Nodes[1].Y-m.Nodes[0].Y < 200 {
+		t.Errorf("%v, %+v", ok, m)
+	}
+	wellFormed(t, m.SVG())
+	if _, ok := meshmap.Upright(mesh(3)); ok {
+		t.Error("so does one of three")
+	}
+}
+
 func TestEverySiteAndLinkIsDrawnApartFromTheOthers(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 5, 10, 13, 14, 30, 100} {
 		t.Run(fmt.Sprint(n, " sites"), func(t *testing.T) {

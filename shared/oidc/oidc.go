@@ -1,5 +1,5 @@
 // Package oidc says who an access token of an OpenID Connect issuer is for, and
-// which of the scopes of a site it has.
+// which of the scopes of a site it has; and it lets people sign in there: see [Client].
 //
 // A token is a JWT that the issuer has signed. The issuer's keys are found by its
 // discovery document, kept for some minutes, and fetched anew where a token names
@@ -64,9 +64,16 @@ type Verifier struct {
 	tried    time.Time  // when the keys were last asked for; of who holds fetching
 
 	mu      sync.Mutex
-	keys    jose.JSONWebKeySet
-	fetched time.Time // when they came
+	known   issuer
+	fetched time.Time // when it came
 	failed  error     // why the last fetch brought none
+}
+
+// issuer is what an issuer tells of itself.
+type issuer struct {
+	keys jose.JSONWebKeySet
+	// authorize is where people sign in, and token where their code is exchanged.
+	authorize, token string
 }
 
 // New is a verifier. The issuer is asked when the first token comes.
@@ -81,6 +88,7 @@ type claims struct {
 	Username string `json:"preferred_username"`
 	ClientID string `json:"client_id"`
 	Party    string `json:"azp"`
+	Nonce    string `json:"nonce"`
 }
 
 type words []string
@@ -103,25 +111,33 @@ func (w *words) UnmarshalJSON(data []byte) error {
 // Verify is who a token is for, and until when it holds. The error is [fault.Unauthorized]
 // where the token is not good, Unavailable where the issuer's keys cannot be had.
 func (v *Verifier) Verify(ctx context.Context, token string) (p access.Principal, until time.Time, err error) {
-	parsed, err := jwt.ParseSigned(token, algorithms)
-	if err != nil || len(parsed.Headers) != 1 {
-		return p, until, refused("it is no JWT with a signature that is taken")
-	}
-	key, err := v.key(ctx, parsed.Headers[0])
+	c, err := v.claims(ctx, token, v.Audience)
 	if err != nil {
 		return p, until, err
 	}
-	var c claims
+	return access.Principal{Kind: access.KindToken, ID: c.Subject, Name: c.name(), Scopes: v.scopes(c)}, c.Expiry.Time().Add(Leeway), nil
+}
+
+// claims are those of a token that the issuer has signed for an audience, and that holds now.
+func (v *Verifier) claims(ctx context.Context, token, audience string) (c claims, err error) {
+	parsed, err := jwt.ParseSigned(token, algorithms)
+	if err != nil || len(parsed.Headers) != 1 {
+		return c, refused("it is no JWT with a signature that is taken")
+	}
+	key, err := v.key(ctx, parsed.Headers[0])
+	if err != nil {
+		return c, err
+	}
 	if err := parsed.Claims(key, &c); err != nil {
-		return p, until, refused("its signature is not that of the issuer, or its claims cannot be read")
+		return c, refused("its signature is not that of the issuer, or its claims cannot be read")
 	}
 	if c.Expiry == nil || c.Subject == "" {
-		return p, until, refused("it has no exp or no sub")
+		return c, refused("it has no exp or no sub")
 	}
-	if err := c.ValidateWithLeeway(jwt.Expected{Issuer: v.Issuer, AnyAudience: jwt.Audience{v.Audience}, Time: v.Now()}, Leeway); err != nil {
-		return p, until, refused(because(err))
+	if err := c.ValidateWithLeeway(jwt.Expected{Issuer: v.Issuer, AnyAudience: jwt.Audience{audience}, Time: v.Now()}, Leeway); err != nil {
+		return c, refused(because(err))
 	}
-	return access.Principal{Kind: access.KindToken, ID: c.Subject, Name: c.name(), Scopes: v.scopes(c)}, c.Expiry.Time().Add(Leeway), nil
+	return c, nil
 }
 
 func refused(why string) error {
@@ -197,16 +213,28 @@ func (v *Verifier) refresh(ctx context.Context, h jose.Header) {
 	if key, age, _ := v.look(h); key != nil && age < KeysFor {
 		return
 	}
+	v.again(ctx)
+}
+
+// renew fetches what the issuer tells of itself, though not more often than it may be asked.
+func (v *Verifier) renew(ctx context.Context) {
+	v.fetching.Lock()
+	defer v.fetching.Unlock()
+	v.again(ctx)
+}
+
+// again is for who holds fetching.
+func (v *Verifier) again(ctx context.Context) {
 	now := v.Now()
 	if !v.tried.IsZero() && now.Sub(v.tried) < FetchAfter {
 		return
 	}
 	v.tried = now
-	keys, err := v.fetch(context.WithoutCancel(ctx)) // the caller may go away, others wait too
+	known, err := v.fetch(context.WithoutCancel(ctx)) // the caller may go away, others wait too
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.failed = err; err == nil {
-		v.keys, v.fetched = keys, now
+		v.known, v.fetched = known, now
 	}
 }
 
@@ -217,7 +245,7 @@ func (v *Verifier) find(h jose.Header) any {
 		return k.IsPublic() && (k.Use == "" || k.Use == "sig") && (k.Algorithm == "" || k.Algorithm == h.Algorithm)
 	}
 	var found []jose.JSONWebKey
-	for _, k := range v.keys.Keys {
+	for _, k := range v.known.keys.Keys {
 		if fits(k) && (h.KeyID == "" || k.KeyID == h.KeyID) {
 			found = append(found, k)
 		}
@@ -228,36 +256,39 @@ func (v *Verifier) find(h jose.Header) any {
 	return found[0].Key
 }
 
-// fetch asks the issuer for its keys.
-func (v *Verifier) fetch(ctx context.Context) (keys jose.JSONWebKeySet, err error) {
+// fetch asks the issuer for its keys and its addresses.
+func (v *Verifier) fetch(ctx context.Context) (known issuer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	var discovery struct {
-		Issuer string `json:"issuer"`
-		Keys   string `json:"jwks_uri"`
+		Issuer    string `json:"issuer"`
+		Keys      string `json:"jwks_uri"`
+		Authorize string `json:"authorization_endpoint"`
+		Token     string `json:"token_endpoint"`
 	}
 	if err := v.get(ctx, strings.TrimSuffix(v.Issuer, "/")+"/.well-known/openid-configuration", &discovery); err != nil {
-		return keys, err
+		return known, err
 	}
 	if discovery.Issuer != v.Issuer {
-		return keys, fmt.Errorf("the issuer calls itself %q, not %q", discovery.Issuer, v.Issuer)
+		return known, fmt.Errorf("the issuer calls itself %q, not %q", discovery.Issuer, v.Issuer)
 	}
 	if !ValidURL(discovery.Keys) {
-		return keys, fmt.Errorf("the issuer's keys are at %q: https, or http on loopback", discovery.Keys)
+		return known, fmt.Errorf("the issuer's keys are at %q: https, or http on loopback", discovery.Keys)
 	}
+	known.authorize, known.token = discovery.Authorize, discovery.Token
 	var raw struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := v.get(ctx, discovery.Keys, &raw); err != nil {
-		return keys, err
+		return known, err
 	}
 	for _, data := range raw.Keys {
 		var k jose.JSONWebKey
 		if json.Unmarshal(data, &k) == nil { // a kind of key that is not known here is none for us
-			keys.Keys = append(keys.Keys, k)
+			known.keys.Keys = append(known.keys.Keys, k)
 		}
 	}
-	return keys, nil
+	return known, nil
 }
 
 func (v *Verifier) get(ctx context.Context, address string, into any) error {

@@ -74,11 +74,15 @@ type Settings struct {
 	OIDCIssuer     string `env:"OIDC_ISSUER" example:"https://id.example.com/realms/soc" allowed:"https://HOST/…, or http on loopback, with HTTP_AUTH=required" help:"The OpenID Connect issuer whose access tokens the API takes beside keys. Default: none."`
 	OIDCAudience   string `env:"OIDC_AUDIENCE" example:"https://soc-a.example.com" allowed:"a text, together with OIDC_ISSUER" help:"What an access token must be for: its aud."`
 	OIDCPrefix     string `env:"OIDC_SCOPE_PREFIX" example:"soc/" allowed:"at most 128 characters without a space" help:"What stands before the names of the scopes in an access token. Default: nothing."`
+	OIDCClient     string `env:"OIDC_CLIENT_ID" example:"auroramesh-site-a" allowed:"a text, together with OIDC_ISSUER and OIDC_REDIRECT_URL" help:"What the site is called at the issuer, so that people can sign in to the console there. Default: they sign in with keys alone."`
+	OIDCSecret     string `env:"OIDC_CLIENT_SECRET" secret:"true" example:"from-the-issuer" allowed:"a text, together with OIDC_CLIENT_ID" help:"The secret of this client, where it is not a public one. Default: none."`
+	OIDCRedirect   string `env:"OIDC_REDIRECT_URL" example:"https://soc-a.example.com/sign-in/callback" allowed:"https://HOST/sign-in/callback, or http on loopback, together with OIDC_CLIENT_ID" help:"Where the issuer sends people back to, as it knows it: the console's address with the path /sign-in/callback."`
 	HTTPRate       int    `env:"HTTP_RATE_LIMIT_PER_SECOND" envDefault:"200" example:"1000" allowed:"a whole number from 0 to 100000" help:"How many requests a second each gateway takes from one key, token or session, and twice as many at once. 0: any number."`
 	SessionHours   int    `env:"HTTP_SESSION_HOURS" envDefault:"12" example:"8" allowed:"a whole number from 1 to 720" help:"How long a person who signs in to the console stays signed in, in hours."`
 	MetricsListen  string `env:"METRICS_LISTEN" example:"127.0.0.1:9100" allowed:"HOST:PORT, the port from 0 to 65535" help:"Where a process serves /metrics, /health/live and /health/ready beside the gateway. Default: nowhere."`
 	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" example:"http://collector:4318" allowed:"an address that begins with http:// or https://, without the path /v1/traces" help:"The OpenTelemetry collector that takes the traces, by OTLP over HTTP. The other OTEL_ variables of the standard are heeded too. Default: none, and no traces."`
 	LogLevel       string `env:"LOG_LEVEL" envDefault:"info" example:"warn" allowed:"debug, info, warn or error" help:"The least important lines that are logged."`
+	StyleGuide     bool   `env:"CONSOLE_STYLEGUIDE" envDefault:"false" example:"true" allowed:"true or false" help:"Whether the console has a page /styleguide that shows every part of it in every state, for those who change it. The demo has."`
 	LogFormat      string `env:"LOG_FORMAT" envDefault:"text" example:"json" allowed:"text or json" help:"How log lines are written."`
 }
 
@@ -196,6 +200,15 @@ func (s Settings) check(wrong *fault.Fields) {
 	}
 	if (s.OIDCIssuer == "") != (s.OIDCAudience == "") {
 		add("OIDCAudience", s.OIDCAudience)
+	}
+	if s.OIDCClient != "" && s.OIDCIssuer == "" || s.OIDCClient == "" && s.OIDCRedirect != "" {
+		add("OIDCClient", s.OIDCClient)
+	}
+	if s.OIDCClient == "" && s.OIDCSecret != "" {
+		add("OIDCSecret", redacted)
+	}
+	if s.OIDCClient != "" && (!oidc.ValidURL(s.OIDCRedirect) || !strings.HasSuffix(s.OIDCRedirect, "/sign-in/callback")) {
+		add("OIDCRedirect", Redact(s.OIDCRedirect))
 	}
 	if utf8.RuneCountInString(s.OIDCPrefix) > 128 || strings.ContainsFunc(s.OIDCPrefix, unicode.IsSpace) {
 		add("OIDCPrefix", s.OIDCPrefix)

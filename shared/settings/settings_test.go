@@ -200,6 +200,14 @@ func TestWhatIsAllowedIsInTheWordsOfTheDomain(t *testing.T) {
 		"HTTP_TLS_CERT_FILE": {"HTTP_TLS_KEY_FILE": "key.pem"}, "HTTP_TLS_KEY_FILE": {"HTTP_TLS_CERT_FILE": "cert.pem"},
 		"OIDC_ISSUER": {"HTTP_AUTH": "required", "OIDC_AUDIENCE": "soc"}, "OIDC_AUDIENCE": {"HTTP_AUTH": "required", "OIDC_ISSUER": "https://id.example"},
 	}
+	client := map[string]string{"HTTP_AUTH": "required", "OIDC_ISSUER": "https://id.example", "OIDC_AUDIENCE": "soc", "OIDC_CLIENT_ID": "site-a", "OIDC_REDIRECT_URL": "https://soc-a.example/sign-in/callback"}
+	for name := range client {
+		if strings.HasPrefix(name, "OIDC_CLIENT") || name == "OIDC_REDIRECT_URL" {
+			with[name] = maps.Clone(client)
+			delete(with[name], name)
+		}
+	}
+	with["OIDC_CLIENT_SECRET"] = client
 	for _, v := range settings.Variables() {
 		if _, ok := want[v.Name]; ok {
 			got[v.Name] = v.Allowed

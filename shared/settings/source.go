@@ -55,7 +55,11 @@ func (s Settings) Effective() []Effective {
 	fields := reflect.ValueOf(s)
 	var all []Effective
 	for _, v := range Variables() {
-		all = append(all, Effective{Name: v.Name, Value: Redact(fmt.Sprint(fields.FieldByName(v.field).Interface()))})
+		value := Redact(fmt.Sprint(fields.FieldByName(v.field).Interface()))
+		if v.secret && value != "" {
+			value = redacted
+		}
+		all = append(all, Effective{Name: v.Name, Value: value})
 	}
 	return all
 }

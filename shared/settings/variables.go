@@ -16,7 +16,11 @@ type Variable struct {
 	Help    string
 	Example string // a value that is taken
 	field   string
+	secret  bool // its whole value is
 }
+
+// redacted stands for what is secret.
+const redacted = "xxxxx"
 
 // Variables lists every setting in the order of its declaration.
 func Variables() []Variable {
@@ -25,7 +29,7 @@ func Variables() []Variable {
 	for f := range t.Fields() {
 		vs = append(vs, Variable{
 			Name: f.Tag.Get("env"), Type: f.Type.String(), Default: f.Tag.Get("envDefault"),
-			Allowed: f.Tag.Get("allowed"), Help: f.Tag.Get("help"), Example: cmp.Or(f.Tag.Get("example"), f.Tag.Get("envDefault")), field: f.Name,
+			Allowed: f.Tag.Get("allowed"), Help: f.Tag.Get("help"), Example: cmp.Or(f.Tag.Get("example"), f.Tag.Get("envDefault")), field: f.Name, secret: f.Tag.Get("secret") == "true",
 		})
 	}
 	return vs

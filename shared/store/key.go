@@ -148,18 +148,60 @@ func (s *Store) Session(ctx context.Context, hash string) (k access.Key, until t
 	return k, until, err
 }
 
-// CloseSession ends a session; there may be none.
+type issuerSessionRow struct {
+	bun.BaseModel `bun:"table:issuer_sessions,alias:i"`
+	Hash          string             `bun:"hash,pk"`
+	Subject       string             `bun:"subject"`
+	Name          string             `bun:"name"`
+	Scopes        list[access.Scope] `bun:"scopes"`
+	CreatedAt     timestamp          `bun:"created_at"`
+	ExpiresAt     timestamp          `bun:"expires_at"`
+}
+
+// OpenIssuerSession stores a session of somebody whom the OIDC issuer knows.
+func (s *Store) OpenIssuerSession(ctx context.Context, hash string, p access.Principal, at, until time.Time) error {
+	row := issuerSessionRow{Hash: hash, Subject: p.ID, Name: p.Name, Scopes: p.Scopes, CreatedAt: stamp(at), ExpiresAt: stamp(until)}
+	_, err := s.writer.NewInsert().Model(&row).Exec(ctx)
+	return failed("opening a session", err)
+}
+
+// IssuerSession returns who opened such a session, and until when it lasts.
+func (s *Store) IssuerSession(ctx context.Context, hash string) (p access.Principal, until time.Time, err error) {
+	row := issuerSessionRow{Hash: hash}
+	err = s.reader.NewSelect().Model(&row).WherePK().Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return p, until, fault.New(fault.NotFound, "there is no such session")
+	}
+	return access.Principal{Kind: access.KindSession, ID: row.Subject, Name: row.Name, Scopes: row.Scopes}, row.ExpiresAt.Time, failed("reading a session", err)
+}
+
+// CloseSession ends a session of either kind; there may be none.
 func (s *Store) CloseSession(ctx context.Context, hash string) error {
-	_, err := s.writer.NewDelete().Model((*sessionRow)(nil)).Where("hash = ?", hash).Exec(ctx)
-	return failed("closing a session", err)
+	return s.write(ctx, "closing a session", func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.NewDelete().Model((*sessionRow)(nil)).Where("hash = ?", hash).Exec(ctx); err != nil {
+			return err
+		}
+		_, err := tx.NewDelete().Model((*issuerSessionRow)(nil)).Where("hash = ?", hash).Exec(ctx)
+		return err
+	})
 }
 
 // DeleteSessions removes the sessions that ended before a time, and says how many.
-func (s *Store) DeleteSessions(ctx context.Context, before time.Time) (int64, error) {
-	res, err := s.writer.NewDelete().Model((*sessionRow)(nil)).Where("expires_at < ?", stamp(before)).Exec(ctx)
-	if err != nil {
-		return 0, failed("removing old sessions", err)
-	}
-	n, err := res.RowsAffected()
-	return n, failed("removing old sessions", err)
+func (s *Store) DeleteSessions(ctx context.Context, before time.Time) (n int64, err error) {
+	err = s.write(ctx, "removing old sessions", func(ctx context.Context, tx bun.Tx) error {
+		n = 0
+		for _, kind := range []any{(*sessionRow)(nil), (*issuerSessionRow)(nil)} {
+			res, err := tx.NewDelete().Model(kind).Where("expires_at < ?", stamp(before)).Exec(ctx)
+			if err != nil {
+				return err
+			}
+			gone, err := res.RowsAffected()
+			if err != nil {
+				return err
+			}
+			n += gone
+		}
+		return nil
+	})
+	return n, err
 }

@@ -84,3 +84,26 @@ func sessionsEndWithTheirKey(t *testing.T, f fixture) {
 	equal(t, "ended before", must(s.DeleteSessions(t.Context(), until))(t), int64(0))
 	equal(t, "ended", must(s.DeleteSessions(t.Context(), until.Add(time.Microsecond)))(t), int64(1))
 }
+
+func sessionsOfTheIssuerEnd(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	who := access.Principal{Kind: access.KindSession, ID: "u-17", Name: "R. Haas", Scopes: []access.Scope{access.AlertsRead, access.SitesRead}}
+	until := after(time.Hour)
+	for _, hash := range []string{"one", "two"} {
+		if err := s.OpenIssuerSession(t.Context(), hash, who, t0, until); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, end, err := s.IssuerSession(t.Context(), "one")
+	if err != nil || !end.Equal(until) {
+		t.Errorf("until %v: %v", end, err)
+	}
+	equal(t, "who has the session", got, who)
+	if err := s.CloseSession(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = s.IssuerSession(t.Context(), "one")
+	isFault(t, err, fault.NotFound, "no such session")
+	equal(t, "ended before", must(s.DeleteSessions(t.Context(), until))(t), int64(0))
+	equal(t, "ended", must(s.DeleteSessions(t.Context(), until.Add(time.Microsecond)))(t), int64(1))
+}

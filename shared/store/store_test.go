@@ -89,7 +89,7 @@ var suite = []func(*testing.T, fixture){
 	gatesAreSetForAPeer, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
 	closedAlertsGo, whatIsComparedStays, historyGoes, notesAboutRefusedAlertsGo, twoThatForgetAtOnceShareTheWork,
 	goodbyeTakesSiteAndLinkDown,
-	keysAreKeptAndRevoked, sessionsEndWithTheirKey,
+	keysAreKeptAndRevoked, sessionsEndWithTheirKey, sessionsOfTheIssuerEnd,
 	theAuditLogIsOneChain, whatIsDoneToTheAuditLogIsFound, aLogThatIsWrittenAnewIsNotTheOneThatWasNoted, replicasThatWriteTheAuditLogAtOnceMakeOneChain, aKeyAndItsRecordStandOrFallTogether,
 	silenceAges, ageAtOnceGivesEachChangeOnce, ageAgainstGossip, aClockSetBackAgesFromThen, ageNeverHeals,
 }
@@ -232,6 +232,7 @@ var migrationNames = []string{
 	"0020_queue_pages",
 	"0021_alert_marks",
 	"0023_link_minutes",
+	"0024_issuer_sessions",
 }
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {

@@ -271,6 +271,7 @@ func (o Options) settings(i int, dir, natsURL string) (settings.Settings, error)
 		"NATS_URL":                natsURL,
 		"DATABASE_URL":            "sqlite:" + filepath.Join(dir, "auroramesh.db"),
 		"FEDERATION_IDENTITY_DIR": filepath.Join(dir, "identity"),
+		"CONSOLE_STYLEGUIDE":      "true",
 		"HTTP_LISTEN":             net.JoinHostPort("127.0.0.1", strconv.Itoa(port)),
 	}
 	// What the mesh does, and who follows it, is for the caller's environment to say; who and where a

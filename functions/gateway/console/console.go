@@ -45,6 +45,8 @@ type Config struct {
 	Now  func() time.Time
 	// Failed is told the cause of an error that a page shows without its detail.
 	Failed func(context.Context, error)
+	// StyleGuide says that there is a page of every part in every state.
+	StyleGuide bool
 }
 
 // Console renders the pages of one site.
@@ -56,7 +58,7 @@ type Console struct {
 // New is the console of a site.
 func New(c Config) *Console {
 	k := &Console{Config: c, pages: map[string]*template.Template{}}
-	for _, name := range []string{"map", "matrix", "queue", "campaigns", "outcome", "problem", "alert", "link", "site", "deliveries"} {
+	for _, name := range []string{"map", "matrix", "queue", "campaigns", "outcome", "problem", "alert", "link", "site", "deliveries", "sign-in", "onward", "styleguide"} {
 		k.pages[name] = template.Must(template.New(name).Funcs(words).ParseFS(web, "web/layout.html", "web/"+name+".html"))
 	}
 	return k
@@ -75,6 +77,7 @@ func (k *Console) Routes() map[string]http.HandlerFunc {
 		"GET /sites/{id}":          k.showSite,
 		"GET /deliveries":          k.showDeliveries,
 		"POST /deliveries/letters": k.doLetter,
+		"GET /styleguide":          k.showStyleGuide,
 		"GET /assets/console.css":  asset("console.css", "text/css; charset=utf-8"),
 		"GET /assets/console.js":   asset("console.js", "text/javascript; charset=utf-8"),
 		"GET /assets/live.js":      asset("live.js", "text/javascript; charset=utf-8"),
@@ -158,6 +161,10 @@ func (k *Console) show(w http.ResponseWriter, r *http.Request, status int, name 
 	if r.FormValue("part") == "live" {
 		part = "live"
 	}
+	k.write(w, status, name, part, v)
+}
+
+func (k *Console) write(w http.ResponseWriter, status int, name, part string, v view) {
 	var out bytes.Buffer
 	if err := k.pages[name].ExecuteTemplate(&out, part, v); err != nil {
 		panic(fmt.Errorf("rendering %s: %w", name, err)) // a mistake in a template
@@ -196,11 +203,15 @@ func (k *Console) Refused(w http.ResponseWriter, r *http.Request, f *fault.Error
 
 // Forbidden is the page of one who has not the scope that a page takes.
 func (k *Console) Forbidden(w http.ResponseWriter, r *http.Request, missing access.Scope) {
-	v := k.view(r, "problem", "Not for you", trouble{
-		Heading: "You may not see this", Text: fmt.Sprintf("It takes the scope %s, which whoever keeps the keys of this site can give you.", missing),
-	})
+	v := k.view(r, "problem", "Not for you", forbidden(missing))
 	v.Live = false
 	k.show(w, r, http.StatusForbidden, "problem", v)
+}
+
+func forbidden(missing access.Scope) trouble {
+	return trouble{
+		Heading: "You may not see this", Text: fmt.Sprintf("It takes the scope %s, which whoever keeps the keys of this site can give you.", missing),
+	}
 }
 
 // put puts a question to a function of the own site.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ import (
 type mapPage struct {
 	Own, Summary string
 	SVG          template.HTML
+	// Upright is the same for a narrow screen, where there is such a picture.
+	Upright      template.HTML
 	Dense, Alone bool
 	Links        []linkLine
 	Matrix       meshmap.Matrix
@@ -47,14 +50,21 @@ func (k *Console) showMap(w http.ResponseWriter, r *http.Request) {
 		k.fail(w, r, "map", "The mesh", err)
 		return
 	}
+	k.show(w, r, http.StatusOK, "map", k.view(r, "map", "The mesh", mapOf(t)))
+}
+
+func mapOf(t federation.Topology) mapPage {
 	m := meshmap.New(t)
 	p := mapPage{Own: string(t.SiteID), Summary: summary(t), Dense: m.Dense, Alone: len(t.Sites) < 2,
 		SVG: template.HTML(m.SVG()), //nolint:gosec // meshmap escapes every text that it writes
 	}
-	for _, e := range m.Edges {
-		p.Links = append([]linkLine{lineOf(e, t)}, p.Links...) // the worst first
+	if upright, ok := meshmap.Upright(t); ok {
+		p.Upright = template.HTML(upright.SVG()) //nolint:gosec // as above
 	}
-	k.show(w, r, http.StatusOK, "map", k.view(r, "map", "The mesh", p))
+	for _, e := range slices.Backward(m.Edges) { // the worst first
+		p.Links = append(p.Links, lineOf(e, t))
+	}
+	return p
 }
 
 func lineOf(e meshmap.Edge, t federation.Topology) linkLine {

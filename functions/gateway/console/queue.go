@@ -86,15 +86,7 @@ func (k *Console) showQueue(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := queuePage{Rows: page.Items, Base: k.Base, Text: q.Text, Campaigns: true, Where: "The newest alerts"}
-	for _, s := range federation.Severities() {
-		p.Severities = append(p.Severities, choice{string(s), sentence(string(s)), s == q.Severity})
-	}
-	for _, s := range federation.AlertStatuses() {
-		p.Statuses = append(p.Statuses, choice{string(s), sentence(string(s)), s == q.Status})
-	}
-	for _, t := range withins {
-		p.Times = append(p.Times, choice{t.value, t.name, t.value == values.Get("within")})
-	}
+	p.Severities, p.Statuses, p.Times = severityChoices(q.Severity), statusChoices(q.Status), withinChoices(values.Get("within"))
 	p.Origins = k.origins(r, q.Origin)
 	p.Actions = actions("")
 	for _, name := range []string{"q", "severity", "status", "origin", "within"} {
@@ -131,6 +123,27 @@ func (k *Console) showQueue(w http.ResponseWriter, r *http.Request) {
 		p.NewestHref = at("", "")
 	}
 	k.show(w, r, http.StatusOK, "queue", k.view(r, "queue", title, p))
+}
+
+func severityChoices(chosen federation.Severity) (all []choice) {
+	for _, s := range federation.Severities() {
+		all = append(all, choice{string(s), sentence(string(s)), s == chosen})
+	}
+	return all
+}
+
+func statusChoices(chosen federation.AlertStatus) (all []choice) {
+	for _, s := range federation.AlertStatuses() {
+		all = append(all, choice{string(s), sentence(string(s)), s == chosen})
+	}
+	return all
+}
+
+func withinChoices(chosen string) (all []choice) {
+	for _, t := range withins {
+		all = append(all, choice{t.value, t.name, t.value == chosen})
+	}
+	return all
 }
 
 // origins are the choices of where alerts come from. Without an answer about the

@@ -5,8 +5,9 @@ import * as live from '/assets/live.js';
 import * as map from '/assets/map.js';
 import * as queue from '/assets/queue.js';
 
-if (document.getElementById('map')) map.start();
-if (document.getElementById('bulk')) queue.start();
+const { page } = document.body.dataset;
+if (page === 'map') map.start();
+if (page === 'queue' && document.getElementById('bulk')) queue.start();
 document.addEventListener('click', (e) => { // what cannot be undone is asked for once more
   const ask = e.target.closest?.('[data-confirm]')?.dataset.confirm;
   if (ask && !window.confirm(ask)) e.preventDefault();

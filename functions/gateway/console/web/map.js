@@ -6,7 +6,7 @@ import { onLive } from '/assets/live.js';
 
 let view = null; // x, y, width, height; null: the whole map
 
-const svg = () => document.querySelector('#map svg');
+const svg = () => document.querySelector('#map > svg');
 
 function whole(map) { return map.dataset.whole.split(' ').map(Number); }
 
@@ -32,13 +32,13 @@ function zoom(by, px = 0.5, py = 0.5) {
 export function start() {
   keep();
   onLive((live, next) => {
-    const drawn = next.querySelector('#map svg');
+    const drawn = next.querySelector('#map > svg');
     const now = svg();
     if (drawn && now) {
       drawn.dataset.whole = drawn.getAttribute('viewBox');
       if (view) drawn.setAttribute('viewBox', view.join(' '));
-      for (const a of now.querySelectorAll('.pulse')) { // an alert that is on its way goes on
-        drawn.querySelector(`[data-link="${CSS.escape(a.dataset.link)}"]`)?.classList.add('pulse');
+      for (const a of live.querySelectorAll('.pulse')) { // an alert that is on its way goes on
+        for (const b of next.querySelectorAll(`[data-link="${CSS.escape(a.dataset.link)}"]`)) b.classList.add('pulse');
       }
     }
     morph(live, next);
@@ -48,14 +48,14 @@ export function start() {
     if (how) zoom({ in: 1.4, out: 1 / 1.4, all: 0 }[how]);
   });
   document.addEventListener('wheel', (e) => {
-    const map = e.target.closest?.('#map svg');
+    const map = e.target.closest?.('#map > svg');
     if (!map || !(e.ctrlKey || e.metaKey)) return; // else the page scrolls
     e.preventDefault();
     const box = map.getBoundingClientRect();
     zoom(e.deltaY < 0 ? 1.2 : 1 / 1.2, (e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height);
   }, { passive: false });
   let from = null;
-  document.addEventListener('pointerdown', (e) => { if (view && e.target.closest?.('#map svg')) from = [e.clientX, e.clientY, ...view]; });
+  document.addEventListener('pointerdown', (e) => { if (view && e.target.closest?.('#map > svg')) from = [e.clientX, e.clientY, ...view]; });
   document.addEventListener('pointerup', () => { from = null; });
   document.addEventListener('pointermove', (e) => {
     const map = svg();
@@ -66,11 +66,12 @@ export function start() {
   });
   document.addEventListener('mesh', (e) => {
     const site = e.detail.kind === 'alert-stored' && e.detail.event.alert?.origin?.site_id;
-    const edge = site && document.querySelector(`#map [data-peer="${CSS.escape(site)}"]`);
-    if (!edge) return;
-    edge.classList.remove('pulse');
-    edge.getBoundingClientRect(); // so that it begins anew
-    edge.classList.add('pulse');
-    edge.addEventListener('animationend', () => edge.classList.remove('pulse'), { once: true });
+    if (!site) return;
+    for (const edge of document.querySelectorAll(`#map [data-peer="${CSS.escape(site)}"]`)) {
+      edge.classList.remove('pulse');
+      edge.getBoundingClientRect(); // so that it begins anew
+      edge.classList.add('pulse');
+      edge.addEventListener('animationend', () => edge.classList.remove('pulse'), { once: true });
+    }
   });
 }
