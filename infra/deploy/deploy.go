@@ -63,12 +63,13 @@ type siteOf struct {
 	Profile        string // empty: always started
 	Conf           string // of its NATS server
 	APIPort        int
+	NATSPort       int // on the loopback of the machine, for auroramesh site and nats
 	LeafPort       int // 0: it takes no leafnodes
 }
 
 var sites = []siteOf{
-	{ID: "site-a", Name: "Site A", Tier: "primary", Conf: "nats-server.conf", APIPort: 8000, LeafPort: 7422},
-	{ID: "site-b", Name: "Site B", Tier: "secondary", Suffix: "-b", Profile: "site-b", Conf: "nats-leaf.conf", APIPort: 8002},
+	{ID: "site-a", Name: "Site A", Tier: "primary", Conf: "nats-server.conf", APIPort: 8000, NATSPort: 4222, LeafPort: 7422},
+	{ID: "site-b", Name: "Site B", Tier: "secondary", Suffix: "-b", Profile: "site-b", Conf: "nats-leaf.conf", APIPort: 8002, NATSPort: 4223},
 }
 
 // Files are the made files by their path from the root of the repository.

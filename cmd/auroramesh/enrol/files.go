@@ -160,7 +160,11 @@ func environment(site federation.SiteID, primary bool, at, cert string, p Place)
 		{"DATABASE_URL", cmp.Or(p.Database, "sqlite:"+filepath.Join(at, "auroramesh.db"))},
 		{"HTTP_LISTEN", p.HTTPListen},
 	} {
-		fmt.Fprintf(&b, "%s=%s\n", v[0], v[1])
+		value := v[1]
+		if strings.ContainsAny(value, " &;<>()|#~") { // check lets no quote in
+			value = "'" + value + "'" // which a shell, systemd and compose all take off
+		}
+		fmt.Fprintf(&b, "%s=%s\n", v[0], value)
 	}
 	return b.String()
 }
