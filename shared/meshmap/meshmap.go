@@ -45,6 +45,8 @@ type Edge struct {
 	ID             string
 	From, To       federation.SiteID
 	X1, Y1, X2, Y2 float64
+	// At is where between its ends what is written on it stands, from 0 to 1.
+	At float64
 	// Out is what the local site measured, Back what the peer says.
 	Out, Back Half
 }
@@ -121,6 +123,7 @@ func lay(t federation.Topology, upright bool) Map {
 		e.Out, e.Back = Halves(l)
 		m.Edges = append(m.Edges, e)
 	}
+	m.placeLabels()
 	// What is worse is drawn over what is not.
 	slices.SortStableFunc(m.Edges, func(a, b Edge) int {
 		return cmp.Or(cmp.Compare(badness(a.Status()), badness(b.Status())), cmp.Compare(a.ID, b.ID))
@@ -180,7 +183,7 @@ func (m *Map) place(sites []federation.Site, upright bool) {
 	case !m.Dense:
 		// An ellipse that is wide enough for its cards not to touch.
 		rx := math.Max(420, float64(others)*56)
-		ry := math.Max(220, float64(others)*42)
+		ry := math.Max(260, float64(others)*44)
 		if others == 2 {
 			ry = 20
 		}
@@ -205,6 +208,48 @@ func (m *Map) place(sites []federation.Site, upright bool) {
 		}
 	}
 }
+
+// The most room that what is written on a link takes.
+const labelWidth, labelHeight = 23*bold + 16, 3*textLine + 8
+
+// placeLabels finds a place on each link that no site and no other label has. It goes
+// by the largest label that there may be, so that none moves when a link changes.
+func (m *Map) placeLabels() {
+	slices.SortFunc(m.Edges, func(a, b Edge) int { return cmp.Compare(a.ID, b.ID) })
+	var taken [][2]float64
+	free := func(x, y float64) bool {
+		for _, t := range taken {
+			if math.Abs(x-t[0]) < labelWidth+4 && math.Abs(y-t[1]) < labelHeight+4 {
+				return false
+			}
+		}
+		for _, n := range m.Nodes {
+			if math.Abs(x-n.X) < (labelWidth+cardWidth)/2 && math.Abs(y-n.Y) < (labelHeight+cardHeight)/2 {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range m.Edges {
+		e := &m.Edges[i]
+		e.At = 0.5
+		if m.Dense { // where the lines are further apart
+			e.At = 0.72
+			continue
+		}
+		for _, off := range []float64{0, 0.06, -0.06, 0.12, -0.12, 0.18, -0.18, 0.24, -0.24, 0.3, -0.3} {
+			if x, y := e.point(0.5 + off); free(x, y) {
+				e.At = 0.5 + off
+				break
+			}
+		}
+		x, y := e.point(e.At)
+		taken = append(taken, [2]float64{x, y})
+	}
+}
+
+// point is the place at a share of the way from one end to the other.
+func (e Edge) point(at float64) (x, y float64) { return e.X1 + (e.X2-e.X1)*at, e.Y1 + (e.Y2-e.Y1)*at }
 
 // Why says a cause in words.
 func Why(c federation.Cause) string {

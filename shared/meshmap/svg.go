@@ -107,6 +107,8 @@ func (m Map) lines(e Edge, status federation.LinkStatus) []string {
 	case status == federation.Healthy:
 	case m.Dense:
 		lines = append(lines, Why(e.Cause()))
+	case len(m.Nodes) > 3: // the line and its colour say the status, and there is little room
+		lines = append(lines, Why(e.Cause()))
 	default:
 		lines = append(lines, strings.ToUpper(string(status)[:1])+string(status)[1:]+": "+Why(e.Cause()))
 	}
@@ -116,26 +118,28 @@ func (m Map) lines(e Edge, status federation.LinkStatus) []string {
 	return lines
 }
 
-// label writes them on its middle, or where the lines of a dense map are further apart.
+// What text of a label takes, in units of the picture.
+const (
+	textLine = 17
+	plain    = 6.9 // a character
+	bold     = 7.7
+)
+
+// label writes them at the place of the edge's text.
 func (m Map) label(b *strings.Builder, e Edge, status federation.LinkStatus, lines []string) {
 	if len(lines) == 0 {
 		return
-	}
-	at := 0.5
-	if m.Dense {
-		at = 0.72
 	}
 	longest := 0
 	for _, l := range lines {
 		longest = max(longest, len([]rune(l)))
 	}
-	const line = 17
-	glyph := 6.9
-	if status != federation.Healthy { // in bold
-		glyph = 7.7
+	glyph := plain
+	if status != federation.Healthy {
+		glyph = bold
 	}
-	w, h := float64(longest)*glyph+16, float64(len(lines)*line)+8
-	x, y := e.X1+(e.X2-e.X1)*at, e.Y1+(e.Y2-e.Y1)*at
+	w, h := float64(longest)*glyph+16, float64(len(lines)*textLine)+8
+	x, y := e.point(e.At)
 	fmt.Fprintf(b, `<rect class="plate" x="%s" y="%s" width="%s" height="%s" rx="6" fill="#fff" stroke="%s"/>`,
 		number(x-w/2), number(y-h/2), number(w), number(h), colours[status])
 	for i, l := range lines {
@@ -144,7 +148,7 @@ func (m Map) label(b *strings.Builder, e Edge, status federation.LinkStatus, lin
 			weight = ` font-weight="600"`
 		}
 		fmt.Fprintf(b, `<text class="figures" x="%s" y="%s" text-anchor="middle" font-size="13" fill="#16232a"%s>%s</text>`,
-			number(x), number(y-h/2+16+float64(i*line)), weight, html.EscapeString(l))
+			number(x), number(y-h/2+16+float64(i*textLine)), weight, html.EscapeString(l))
 	}
 }
 

@@ -23,8 +23,9 @@ type mapPage struct {
 	// Upright is the same for a narrow screen, where there is such a picture.
 	Upright      template.HTML
 	Dense, Alone bool
-	Links        []linkLine
-	Matrix       meshmap.Matrix
+	// Links are those to be seen at once, Others what is healthy where there are many.
+	Links, Others []linkLine
+	Matrix        meshmap.Matrix
 }
 
 // linkLine is a link as a row of a table.
@@ -53,6 +54,9 @@ func (k *Console) showMap(w http.ResponseWriter, r *http.Request) {
 	k.show(w, r, http.StatusOK, "map", k.view(r, "map", "The mesh", mapOf(t)))
 }
 
+// manyLinks is with how many links the healthy ones are folded away.
+const manyLinks = 20
+
 func mapOf(t federation.Topology) mapPage {
 	m := meshmap.New(t)
 	p := mapPage{Own: string(t.SiteID), Summary: summary(t), Dense: m.Dense, Alone: len(t.Sites) < 2,
@@ -62,7 +66,11 @@ func mapOf(t federation.Topology) mapPage {
 		p.Upright = template.HTML(upright.SVG()) //nolint:gosec // as above
 	}
 	for _, e := range slices.Backward(m.Edges) { // the worst first
-		p.Links = append(p.Links, lineOf(e, t))
+		if len(m.Edges) > manyLinks && e.Status() == federation.Healthy {
+			p.Others = append(p.Others, lineOf(e, t))
+		} else {
+			p.Links = append(p.Links, lineOf(e, t))
+		}
 	}
 	return p
 }

@@ -1,8 +1,6 @@
 package console
 
-import (
-	"net/http"
-)
+import "net/http"
 
 // SignIn is what the page to sign in shows.
 type SignIn struct {
@@ -10,10 +8,13 @@ type SignIn struct {
 	Next, Failed string
 	// Issuer is where to begin at the OIDC issuer; empty: there is none.
 	Issuer string
+	// Focus says that the field of the key is where one begins.
+	Focus bool
 }
 
 // SignIn shows the page to sign in.
 func (k *Console) SignIn(w http.ResponseWriter, r *http.Request, status int, p SignIn) {
+	p.Focus = p.Issuer == ""
 	v := k.view(r, "sign-in", "Sign in", p)
 	v.Live, v.Known = false, false
 	k.show(w, r, status, "sign-in", v)

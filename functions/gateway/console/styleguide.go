@@ -21,6 +21,7 @@ type guidePage struct{ Sections []guideSection }
 
 type guideSection struct {
 	Name  string
+	Small bool // many of its parts fit into a line
 	Parts []guidePart
 }
 
@@ -65,17 +66,17 @@ func (k *Console) guide() guidePage {
 		return trouble{Heading: f.Code.Title(), Text: f.Message + "."}
 	}
 	return guidePage{[]guideSection{
-		{"Words", append(append(each("queue", "severity", severities()...), each("queue", "status", statuses()...)...),
+		{"Words", true, append(append(each("queue", "severity", severities()...), each("queue", "status", statuses()...)...),
 			each("map", "link-status", federation.Healthy, federation.LinkDegraded, federation.Down, meshmap.Unknown, federation.Online, federation.SiteDegraded, federation.Offline)...)},
-		{"Origin", []guidePart{part("of an alert of a peer", "queue", "origin", *alerts[1].Origin)}},
-		{"Map", []guidePart{
+		{"Origin", false, []guidePart{part("of an alert of a peer", "queue", "origin", *alerts[1].Origin)}},
+		{"Map", false, []guidePart{
 			part("links by status and cause", "map", "live", mapOf(guideMesh(8))),
 			part("two sites", "map", "live", mapOf(guideMesh(2))),
 			part("one site alone", "map", "live", mapOf(guideMesh(1))),
 			part("a hundred sites", "map", "live", mapOf(guideMesh(100))),
 		}},
-		{"Matrix", []guidePart{part("eight sites", "matrix", "live", mapPage{Summary: summary(guideMesh(8)), Own: "site-00", Matrix: meshmap.NewMatrix(guideMesh(8))})}},
-		{"Queue", []guidePart{
+		{"Matrix", false, []guidePart{part("eight sites", "matrix", "live", mapPage{Summary: summary(guideMesh(8)), Own: "site-00", Matrix: meshmap.NewMatrix(guideMesh(8))})}},
+		{"Queue", false, []guidePart{
 			part("filters", "queue", "filters", queuePage{Filtered: 1, Severities: severityChoices(federation.High), Statuses: statusChoices(""), Origins: []choice{{ask.OriginLocal, "Raised here", false}}, Times: withinChoices("")}),
 			part("every severity and status", "queue", "live", queue),
 			reading("for who may only read", "queue", "live", queue),
@@ -83,32 +84,32 @@ func (k *Console) guide() guidePage {
 			part("empty", "queue", "live", empty),
 			{"several chosen", "", k.part("queue", "bulkbar", queuePage{Actions: actions("")}, true)},
 			part("keys", "queue", "keys", queuePage{}),
-			part("campaigns", "campaigns", "live", ask.CampaignList{Items: guideCampaigns()}),
+			{"campaigns", "campaigns", k.part("campaigns", "live", ask.CampaignList{Items: guideCampaigns()}, true)},
 			part("no campaign", "campaigns", "live", ask.CampaignList{}),
 		}},
-		{"Outcome", []guidePart{
+		{"Outcome", false, []guidePart{
 			part("all changed", "outcome", "live", outcomePage{Text: "3 of 3 alerts are resolved.", Back: "/alerts"}),
 			part("some not", "outcome", "live", outcomePage{Text: "2 of 3 alerts are resolved.", Back: "/alerts", Failed: []ask.AlertUpdated{{ID: alerts[0].ID, Problem: "the alert was taken back by its origin"}}}),
 		}},
-		{"Alert", []guidePart{
+		{"Alert", false, []guidePart{
 			part("raised here", "alert", "live", guideAlert(alerts[0])),
 			part("of a peer, and taken back", "alert", "live", alertPage{Alert: alerts[1], Actions: actions(alerts[1].Status)}),
 			reading("parts that do not answer, for who may only read", "alert", "live", alertPage{Alert: alerts[0], DeliveriesFailed: "The ledger does not answer.", PreviewFailed: "Sharing does not answer."}),
 		}},
-		{"Link", []guidePart{
+		{"Link", false, []guidePart{
 			part("with a history", "link", "live", guideLink()),
 			part("with none", "link", "live", linkPage{Status: federation.Healthy, Ways: []way{{"site-00", meshmap.Half{Status: federation.Healthy}}}, NoChart: "No round trip has been measured in this time.", Healthy: "1 s", Degraded: "0 s", Down: "0 s", Failed: "The ledger does not answer."}),
 		}},
-		{"Site", []guidePart{
+		{"Site", false, []guidePart{
 			part("with its functions", "site", "live", sitePage{Site: guideMesh(2).Sites[1], Link: "link-site-00-site-01", Origin: "site:site-01", Waited: statsLongest, Functions: []functionLine{{Name: "alertsink", Version: "1.2.0", Replicas: 2, Mean: "–"}, {Name: "topologyquery", Version: "1.2.0", Replicas: 4, Requests: 1204, Errors: 1, Mean: "2.1 ms"}}}),
 			part("that does not answer", "site", "live", sitePage{Site: guideMesh(8).Sites[3], Origin: "site:site-03", Waited: statsLongest}),
 		}},
-		{"Deliveries", []guidePart{
+		{"Deliveries", false, []guidePart{
 			part("with dead letters", "deliveries", "live", guideDeliveries()),
 			reading("for who may only read", "deliveries", "live", deliveriesPage{Deliveries: guideDeliveries().Deliveries, ShowLetters: true, LettersFailed: "The dead letters do not answer."}),
 			part("with nobody to deliver to", "deliveries", "live", deliveriesPage{ShowLetters: true}),
 		}},
-		{"Whether it can be believed", []guidePart{
+		{"Whether it can be believed", false, []guidePart{
 			{"live", "live", k.part("styleguide", "state", "live", true)},
 			{"reconnecting", "", k.part("styleguide", "state", "reconnecting", true)},
 			{"not live", "stale", k.part("styleguide", "state", "not live", true)},
@@ -116,14 +117,14 @@ func (k *Console) guide() guidePage {
 			{"the banner", "", k.part("styleguide", "stale", "This site cannot be reached.", true)},
 			{"what waits above the queue", "", k.part("styleguide", "fresh", "3 new alerts", true)},
 		}},
-		{"Trouble", []guidePart{
+		{"Trouble", false, []guidePart{
 			part("an internal error", "problem", "live", trouble{Heading: fault.Internal.Title(), Text: "Something in the site went wrong.", ID: "0199aa55-0000-7000-8000-000000000001"}),
 			part("a part of the site is away", "problem", "live", trouble{Heading: fault.Unavailable.Title(), Text: "No topologyquery answers.", Do: "auroramesh run   # and see what is wrong: curl " + k.Base + "/health"}),
 			part("not found", "problem", "live", failed(fault.New(fault.NotFound, "there is no alert %q", "0199"))),
 			part("not valid", "problem", "live", failed(fault.New(fault.Invalid, "the filter is not valid"))),
 			part("no permission", "problem", "live", forbidden(access.SitesRead)),
 		}},
-		{"Sign-in", []guidePart{
+		{"Sign-in", false, []guidePart{
 			part("with a key", "sign-in", "live", SignIn{Next: "/"}),
 			part("with a key that is not taken", "sign-in", "live", SignIn{Next: "/", Failed: "The key is not taken: the key is not one of this site."}),
 			part("at an issuer", "sign-in", "live", SignIn{Next: "/", Issuer: "/sign-in"}),

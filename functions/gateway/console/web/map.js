@@ -31,6 +31,8 @@ function zoom(by, px = 0.5, py = 0.5) {
 
 export function start() {
   keep();
+  const box = document.getElementById('map');
+  if (box) box.scrollLeft = (box.scrollWidth - box.clientWidth) / 2; // where it does not fit, its middle is seen first
   onLive((live, next) => {
     const drawn = next.querySelector('#map > svg');
     const now = svg();
