@@ -183,7 +183,7 @@ func (c *siteRotateCmd) Run(ctx context.Context, io *stdio) error {
 		}
 		fmt.Fprintf(io.out, "The new certificate of %s is in %s.\n", c.SiteID, strings.Join(files, " and "))
 		if c.SiteID != string(a.Primary()) {
-			fmt.Fprintf(io.out, "Take both to the site within %s and reload its NATS server: nats-server --signal reload\n", c.Grace)
+			fmt.Fprintf(io.out, "Take both to the site before %sZ and reload its NATS server: nats-server --signal reload\n", time.Now().Add(c.Grace).UTC().Format(time.DateTime))
 		}
 		return applyIfUp(ctx, a, c.NATS, io)
 	})

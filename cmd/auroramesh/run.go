@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (c runCmd) Run(ctx context.Context, io *stdio) error {
 		// It goes on trying; whoever watches /health sees the same.
 		log.Warn("the process runs, but is not at work yet", "error", err)
 	} else {
-		log.Info("at work", "site", s.SiteID, "functions", c.Functions, "api", running.Addr(), "version", version)
+		log.Info("at work", "site", s.SiteID, "functions", cmp.Or(strings.Join(c.Functions, " "), "all"), "api", running.Addr(), "version", version)
 	}
 	<-ctx.Done()
 	log.Info("stopping: what is in flight is finished first")

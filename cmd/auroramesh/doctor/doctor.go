@@ -91,6 +91,7 @@ var checks = []check{
 	{"streams", []string{"nats", "jetstream", "permissions"}, streams},
 	{"consumers", []string{"streams", "database", "migrations"}, consumers},
 	{"leafnode", []string{"nats", "database", "migrations"}, leafnode},
+	{"keys", []string{"database", "migrations"}, keys},
 	{"peer-clocks", []string{"database", "migrations"}, peerClocks},
 }
 

@@ -33,6 +33,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
+	"github.com/auroramesh/auroramesh/shared/stream"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
@@ -168,9 +169,65 @@ func TestASiteThatWasNeverStartedLacksEverything(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, "site-a")
 	report := Examine(t.Context(), config(load(t, map[string]string{"NATS_URL": s.ClientURL()})))
-	report.expect(t, map[string]string{"migrations": "the database lacks the migrations", "functions": "the function alertquery does not answer", "streams": "the stream EVENTS_site-a is missing"})
-	if n := len(report.status("functions").Findings); n < 10 {
-		t.Errorf("only %d functions are missing", n)
+	report.expect(t, map[string]string{"migrations": "the database lacks the migrations", "functions": "none of the ", "streams": "none of the "})
+	for _, check := range []string{"functions", "streams"} {
+		if n := len(report.status(check).Findings); n != 1 {
+			t.Errorf("%s finds %d things where there is nothing at all", check, n)
+		}
+	}
+
+	echoes(t, s, "site-a")
+	if _, err := natstest.Bus(t, s, "site-a", "test").JetStream().CreateStream(t.Context(), stream.Events("site-a")); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Within(t, 30*time.Second, "a function is there, and the others are named", func() bool {
+		report = Examine(t.Context(), config(load(t, map[string]string{"NATS_URL": s.ClientURL()})))
+		return len(report.status("functions").Findings) > 10
+	})
+	report.expect(t, map[string]string{"functions": "the function alertquery does not answer", "streams": "the stream TICKS_site-a is missing"}, "migrations")
+}
+
+// What came in the name of a site under another key is told until that is pinned.
+func TestAKeyThatIsNotThePinnedOneIsFound(t *testing.T) {
+	t.Parallel()
+	s, st := load(t, map[string]string{}), storetest.Open(t)
+	p := &patient{Config: Config{Settings: s, Now: time.Now}, store: st}
+	for _, site := range []federation.SiteID{"site-a", "site-b"} {
+		if _, err := st.PinFirstSeen(t.Context(), site, "UOLD", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := keys(t.Context(), p); len(got) != 0 {
+		t.Errorf("with nothing refused it finds %+v", got)
+	}
+	for _, site := range []federation.SiteID{"site-a", "site-b"} {
+		if err := st.NoteKeyRefused(t.Context(), "site-a", site, federation.KeyRefusal{Reason: "wrong_key", Key: "UNEW", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := keys(t.Context(), p)
+	if len(got) != 2 || !strings.Contains(got[0].Mend, "identity.nk back") || !strings.Contains(got[1].Wrong, "in the name of site-b with the key UNEW (wrong_key)") || !strings.Contains(got[1].Mend, "auroramesh trust pin site-b KEY") {
+		t.Errorf("it finds %+v", got)
+	}
+}
+
+// A peer that cannot be reached because the hub refuses it is told from a line that is cut.
+func TestAPeerThatTheHubRefusesIsFound(t *testing.T) {
+	t.Parallel()
+	c, st := config(load(t, map[string]string{})), storetest.Open(t)
+	storetest.Knows(t, st, "site-a", "site-b", time.Now())
+	p := &patient{Config: c, store: st, bus: natstest.Bus(t, natstest.Start(t, "site-a"), "site-a", "doctor")}
+	for _, told := range []struct {
+		outcome federation.EchoOutcome
+		want    string
+	}{{federation.Disconnected, "the leafnode is down"}, {federation.Refused, "the hub refuses its certificate"}} {
+		echo := map[string]federation.Echo{"link-site-a-site-b": {At: time.Now(), Outcome: told.outcome}}
+		if _, err := st.RecordEchoes(t.Context(), "site-a", echo, time.Now(), c.Settings.Thresholds()); err != nil {
+			t.Fatal(err)
+		}
+		if got := leafnode(t.Context(), p); len(got) != 1 || !strings.Contains(got[0].Wrong, told.want) {
+			t.Errorf("after an echo that was %s it finds %+v, want %q", told.outcome, got, told.want)
+		}
 	}
 }
 

@@ -198,10 +198,12 @@ func streams(ctx context.Context, p *patient) []Finding {
 		want = append(want, stream.DeadLetters(site), stream.Refusals(site))
 	}
 	var wrong []Finding
+	missing := 0
 	for _, w := range want {
 		s, err := p.bus.JetStream().Stream(ctx, w.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
+			missing++
 			wrong = append(wrong, Finding{"the stream " + w.Name + " is missing", "Its functions make it as they start: auroramesh run. With them running, look at their log for what JetStream refuses."})
 			continue
 		case err != nil:
@@ -217,6 +219,9 @@ func streams(ctx context.Context, p *patient) []Finding {
 			wrong = append(wrong, Finding{fmt.Sprintf("the stream %s has %d replicas, by the settings %d", w.Name, have, p.Settings.Replicas),
 				"Look at the log of its functions for why the server does not change it: a cluster needs as many servers. With enough of them, restart a function."})
 		}
+	}
+	if missing == len(want) {
+		return found(fmt.Sprintf("none of the %d streams of the site is there", missing), "Its functions make them as they start: auroramesh run. With them running, look at their log for what JetStream refuses.")
 	}
 	return wrong
 }
@@ -252,6 +257,14 @@ func leafnode(ctx context.Context, p *patient) []Finding {
 	if err != nil {
 		return found("the peers cannot be read: "+err.Error(), "Look at the database.")
 	}
+	links, err := p.store.Links(ctx)
+	if err != nil {
+		return found("the links cannot be read: "+err.Error(), "Look at the database.")
+	}
+	refused := map[federation.SiteID]bool{}
+	for _, l := range links {
+		refused[l.Peer(p.bus.Site().ID)] = l.Cause == federation.AuthRefused
+	}
 	if len(peers) == 0 && p.Settings.SiteTier == "secondary" {
 		return found("no peer has ever been heard", mend)
 	}
@@ -266,6 +279,9 @@ func leafnode(ctx context.Context, p *patient) []Finding {
 		case !reached && answers(ctx, p, peer):
 			wrong = append(wrong, Finding{fmt.Sprintf("%s answers echoes, but nobody there has the JetStream domain %q: no alert of it can be pulled", peer, subject.Domain(peer)),
 				fmt.Sprintf("At %s set domain: %s in the jetstream block of the NATS server; auroramesh doctor there says which it has.", peer, subject.Domain(peer))})
+		case !reached && refused[peer]:
+			wrong = append(wrong, Finding{fmt.Sprintf("the NATS server of %s cannot be reached: the hub refuses its certificate", peer),
+				fmt.Sprintf("Where it is not revoked on purpose: auroramesh site list says which certificate of it holds, auroramesh site enrol %s lets a revoked one in again.", peer)})
 		case !reached:
 			wrong = append(wrong, Finding{fmt.Sprintf("the NATS server of %s cannot be reached: the leafnode is down", peer), mend})
 		}

@@ -48,11 +48,13 @@ func running(ctx context.Context, p *patient) []Finding {
 		return found(err.Error(), "Set what it names.")
 	}
 	var wrong []Finding
+	silent := 0
 	for _, e := range entries {
 		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 		h, err := function.Ask(ask, p.bus, p.bus.Site().ID, function.HealthEndpoint(e.Name), struct{}{})
 		cancel()
 		if err != nil {
+			silent++
 			wrong = append(wrong, Finding{"the function " + e.Name + " does not answer: " + fault.Of(err).Message, "Start it: auroramesh run " + e.Name + ". Where it runs, its log says what it waits for."})
 			continue
 		}
@@ -66,6 +68,34 @@ func running(ctx context.Context, p *patient) []Finding {
 				wrong = append(wrong, Finding{fmt.Sprintf("the function %s runs, but its trigger %s does not: %s", e.Name, t.Name, t.Trouble), "Look at its log, and at the other findings here."})
 			}
 		}
+	}
+	if silent == len(entries) {
+		return found(fmt.Sprintf("none of the %d functions of the site answers", silent), "Start them, after auroramesh migrate: auroramesh run, or the units or services of the deployment. Where they run, their logs say what they wait for.")
+	}
+	return wrong
+}
+
+// keys looks for what came in the name of a site and was not signed with its pinned key.
+func keys(ctx context.Context, p *patient) []Finding {
+	own := p.Settings.Identity(p.Version).ID
+	all, err := p.store.TrustedKeys(ctx, own)
+	if err != nil {
+		return found("the pinned keys cannot be read: "+err.Error(), "Look at the database.")
+	}
+	var wrong []Finding
+	for _, k := range all {
+		if k.Refused == nil {
+			continue
+		}
+		with := "without a signature"
+		if k.Refused.Key != "" {
+			with = "with the key " + k.Refused.Key
+		}
+		mend := fmt.Sprintf("Either %s has a new key, or somebody speaks in its name. Ask there for what auroramesh identity prints. Where that is the key: auroramesh trust pin %s KEY.", k.Site, k.Site)
+		if k.Local {
+			mend = "Give the site its identity.nk back; or, where the new key is meant, here and at every peer: auroramesh trust pin " + string(k.Site) + " KEY."
+		}
+		wrong = append(wrong, Finding{fmt.Sprintf("at %s something came in the name of %s %s (%s), which is not as pinned", k.Refused.At.UTC().Format(time.DateTime+"Z"), k.Site, with, k.Refused.Reason), mend})
 	}
 	return wrong
 }
