@@ -1,7 +1,10 @@
 package auroramesh_test
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -44,6 +47,30 @@ func TestEveryDependencyHasItsReason(t *testing.T) {
 		name, _, _ = strings.Cut(name, "`")
 		if isRow && !strings.Contains(read(t, "go.mod"), name+" v") {
 			t.Errorf("docs/dependencies.md has a row for %s, which go.mod does not have", name)
+		}
+	}
+}
+
+// What docs/security.md says is stopped, a test shows.
+func TestEveryTestInTheThreatModelIsThere(t *testing.T) {
+	var tests strings.Builder
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			tests.WriteString(read(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[^` ]*)`").FindAllStringSubmatch(read(t, "docs/security.md"), -1)
+	if len(named) < 30 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, m := range named {
+		parts := strings.Split(m[1], "/")
+		if !strings.Contains(tests.String(), "func "+parts[len(parts)-1]+"(") {
+			t.Errorf("docs/security.md names %s, which is no test", m[1])
 		}
 	}
 }
