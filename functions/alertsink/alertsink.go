@@ -28,7 +28,7 @@ const (
 	rescan = time.Second
 	// batch and linger are how many alerts go into one transaction, and how long
 	// the first of them waits for more that the origin says are there.
-	batch  = 500
+	batch  = 1000
 	linger = 50 * time.Millisecond
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -155,14 +156,14 @@ func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s 
 	if err != nil {
 		return fmt.Errorf("finding the consumer %s: %w", s, err)
 	}
-	return r.pull(ctx, m, s.Site, c, t.batch, t.linger, func(msgs []jetstream.Msg) {
+	return r.pull(ctx, m, s.Site, c, t.batch, t.linger, func(msgs []jetstream.Msg) func() {
 		m.metrics.lag.note(m, s, msgs[len(msgs)-1])
-		t.deliver(r, m, s, msgs)
+		return t.open(r, m, s, msgs)
 	})
 }
 
-// deliver decodes a batch, calls the handler and settles every message.
-func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, msgs []jetstream.Msg) {
+// open decodes a batch, and ends what cannot be. What it returns has the others handled.
+func (t *consumeTrigger[M]) open(r *Running, m *meter, s Source, msgs []jetstream.Msg) (handle func()) {
 	batch := make([]M, 0, len(msgs))
 	kept := msgs[:0:len(msgs)]
 	for _, msg := range msgs {
@@ -183,9 +184,15 @@ func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, msgs []jetst
 		}
 		batch, kept = append(batch, v), append(kept, msg)
 	}
-	if len(batch) == 0 {
-		return
+	return func() {
+		if len(batch) > 0 {
+			t.deliver(r, m, s, kept, batch)
+		}
 	}
+}
+
+// deliver calls the handler for a batch and settles every message.
+func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, kept []jetstream.Msg, batch []M) {
 	defer stayAlive(r, kept)()
 	base := context.WithValue(r.base, sourceKey{}, s)
 	refused, err := t.call(base, r, m, kept, batch)
@@ -308,14 +315,15 @@ func giveBack(r *Running, msgs []jetstream.Msg) {
 
 // pull hands over messages of a consumer at origin, up to batch at a time, until ctx ends
 // and the batch in hand is done, or the consumer is lost; what else was fetched is
-// given back. The short expiry and heartbeat find a dead link within two seconds,
+// given back. A batch is opened while the one before it is handled; they are handled in
+// their order, one at a time. The short expiry and heartbeat find a dead link within two seconds,
 // and a pull that was lost with a link is renewed as soon as the link is back.
-func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, c jetstream.Consumer, batch int, linger time.Duration, deliver func([]jetstream.Msg)) error {
+func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, c jetstream.Consumer, batch int, linger time.Duration, open func([]jetstream.Msg) (handle func())) error {
 	acknowledged, err := r.bus.acknowledger(ctx, origin)
 	if err != nil {
 		return err
 	}
-	it, err := c.Messages(jetstream.PullMaxMessages(max(2*batch, 1)), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
+	it, err := c.Messages(jetstream.PullMaxMessages(3*batch), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
 	if err != nil {
 		return fmt.Errorf("pulling: %w", err)
 	}
@@ -325,8 +333,19 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 	defer it.Stop()
 	defer context.AfterFunc(ctx, it.Drain)()
 	m.setTrouble(nil)
-	missed := 0
+	var mu sync.Mutex // of left
+	leave := func(msgs ...jetstream.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		left = append(left, msgs...)
+	}
+	var inHand sync.WaitGroup
+	defer inHand.Wait()
+	previous, none := context.WithCancel(context.Background()) // ends when the batch before is handled
+	none()
+	beforeThat, missed := previous, 0
 	for {
+		<-beforeThat.Done() // no more than two are in hand
 		msg, err := it.Next()
 		switch {
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
@@ -344,21 +363,47 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 		missed = 0
 		msg = acknowledged(msg)
 		if ctx.Err() != nil {
-			left = append(left, msg)
+			leave(msg)
 			continue
 		}
-		msgs := []jetstream.Msg{msg}
-		deadline := time.Now().Add(linger)
-		// Only where the server says that more wait: a lone alert is not held back.
-		for len(msgs) < batch && waiting(msgs[len(msgs)-1]) {
-			msg, err := it.Next(jetstream.NextMaxWait(max(time.Until(deadline), time.Microsecond)))
-			if err != nil {
-				break // an end or a loss shows again at the next turn
+		msgs := append([]jetstream.Msg{msg}, gather(it, acknowledged, waiting(msg), previous, batch-1, linger)...)
+		before := previous
+		this, done := context.WithCancel(context.Background())
+		beforeThat, previous = before, this
+		inHand.Go(func() {
+			defer done()
+			handle := open(msgs)
+			<-before.Done()
+			if ctx.Err() != nil {
+				leave(msgs...)
+				return
 			}
-			msgs = append(msgs, acknowledged(msg))
-		}
-		deliver(msgs)
+			handle()
+		})
 	}
+}
+
+// gather fetches up to n messages behind one that was fetched. A lone one is not held
+// back: it waits only where the server says that more wait there, for as long as linger,
+// and until the batch before it is handled, before which its own turn does not come.
+func gather(it jetstream.MessagesContext, acknowledged func(jetstream.Msg) jetstream.Msg, more bool, before context.Context, n int, linger time.Duration) (msgs []jetstream.Msg) {
+	deadline := time.Now().Add(linger)
+	for len(msgs) < n {
+		wait := jetstream.NextMaxWait(max(time.Until(deadline), time.Microsecond))
+		switch {
+		case more:
+		case before.Err() == nil:
+			wait = jetstream.NextContext(before)
+		default:
+			return msgs
+		}
+		msg, err := it.Next(wait)
+		if err != nil {
+			return msgs // an end or a loss shows again at the next turn
+		}
+		msgs, more = append(msgs, acknowledged(msg)), waiting(msg)
+	}
+	return msgs
 }
 
 // gone reports whether the server knows the consumer, or its stream, no more.

@@ -370,3 +370,52 @@ func TestConsumeEachFollowsItsSources(t *testing.T) {
 	set(source)
 	natstest.Eventually(t, "it is pulled from again", func() bool { return slices.Equal(got.sorted(), []int{1, 2}) })
 }
+
+// A batch is read while the one before it is handled, and takes in what comes meanwhile;
+// but no two are handled at a time, and they keep their order.
+func TestWhatComesWhileABatchIsHandledIsTheNext(t *testing.T) {
+	s := natstest.Start(t, site)
+	b := natstest.Bus(t, s, site, "test")
+	publish := numbers(t, b)
+	var mu sync.Mutex
+	var batches [][]number
+	inHand, most := 0, 0
+	goOn := make(chan struct{})
+	start(t, s, reader(func(ctx context.Context, ns []number) error {
+		mu.Lock()
+		batches = append(batches, ns)
+		inHand++
+		most = max(most, inHand)
+		mu.Unlock()
+		defer func() { mu.Lock(); inHand--; mu.Unlock() }()
+		select {
+		case <-goOn:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}, function.Batch(10, time.Second)))
+	taken := func() int { mu.Lock(); defer mu.Unlock(); return len(batches) }
+	publish(`{"n":0}`)
+	natstest.Eventually(t, "the first is handled alone, at once", func() bool { return taken() == 1 })
+	for n := 1; n <= 20; n++ {
+		publish(fmt.Sprintf(`{"n":%d}`, n))
+	}
+	natstest.Eventually(t, "the others are on their way", func() bool {
+		c, err := b.JetStream().Consumer(ctx(t), "NUMBERS", "reader")
+		return err == nil && c.CachedInfo().NumAckPending == 21
+	})
+	close(goOn)
+	settled(t, b)
+	mu.Lock()
+	defer mu.Unlock()
+	var order []int
+	for _, batch := range batches {
+		for _, n := range batch {
+			order = append(order, n.N)
+		}
+	}
+	if most != 1 || len(batches) > 10 || len(batches[0]) != 1 || !slices.IsSorted(order) || len(order) != 21 {
+		t.Errorf("%d at a time at most, batches %v", most, batches)
+	}
+}
