@@ -66,6 +66,10 @@ func TestTheConsoleShowsTheMeshAndTheQueueAsTheyAre(t *testing.T) {
 	t.Run("an alert that is raised at a peer is in the queue by itself, with its badge", s.queueIsLive)
 	t.Run("every part of it, in every state, is accessible in light and dark and on a phone", s.styleGuideIsAccessible)
 	t.Run("filters, pages, keys and a change of several work", s.queueIsWorkedIn)
+	t.Run("what several sites saw is one line", s.campaignIsOneLine)
+	t.Run("a filtered queue is an address", s.filtersAreInTheAddress)
+	t.Run("dead letters are retried and dropped", s.deadLettersAreLookedAfter)
+	t.Run("a link and a site have their pages", s.pagesOfALinkAndASite)
 }
 
 func (s *sites) mapFollowsALink(t *testing.T) {

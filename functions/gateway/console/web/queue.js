@@ -135,8 +135,21 @@ function search() {
   field.select();
 }
 
+const campaignsEvery = 30_000, campaignsSoon = 5_000; // the site looks for them every 15 s at most
+let campaignsDue = 0;
+
+/** Asks for the campaigns after a time, or sooner where that is due already. */
+function campaignsIn(wait) {
+  const at = Date.now() + wait;
+  if (campaignsDue > Date.now() && campaignsDue <= at) return;
+  campaignsDue = at;
+  setTimeout(() => { if (campaignsDue === at) campaigns(); }, wait);
+}
+
 async function campaigns() {
   const box = document.getElementById('campaigns');
+  campaignsDue = 0;
+  campaignsIn(campaignsEvery);
   if (!box || document.hidden) return;
   try {
     const answer = await fetch(`${box.dataset.src}?part=live`, { signal: AbortSignal.timeout(8_000) });
@@ -170,6 +183,6 @@ export function start() {
     change(e.submitter.value, chosen().map((b) => b.value));
   });
   campaigns();
-  setInterval(campaigns, 30_000);
+  document.addEventListener('mesh', (e) => { if (e.detail.kind.startsWith('alert-')) campaignsIn(campaignsSoon); });
   count();
 }
