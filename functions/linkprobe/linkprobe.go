@@ -62,6 +62,7 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg promet
 			function.On(subject.Disconnected, p.cut, function.Named("cut")),
 			function.On(subject.Connected, p.joined, function.Named("joined")),
 			function.On(subject.Refused, p.refused, function.Named("refused")),
+			function.On(subject.AllRefused, p.told, function.Named("told")),
 			function.Nudged(p.doubt),
 			function.Reply(ask.Echo, p.echo, function.Parallel(2)),
 		},

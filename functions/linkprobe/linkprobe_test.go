@@ -90,6 +90,12 @@ func hub(t *testing.T, password string) *server.Server {
 // leaf runs the server of site-b, which goes to the hub.
 func leaf(t *testing.T, hub *server.Server, password string) *server.Server {
 	t.Helper()
+	return leafOf(t, "site-b", hub, password)
+}
+
+// leafOf is leaf for any site.
+func leafOf(t *testing.T, site federation.SiteID, hub *server.Server, password string) *server.Server {
+	t.Helper()
 	vars, err := hub.Varz(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +104,7 @@ func leaf(t *testing.T, hub *server.Server, password string) *server.Server {
 	if err := o.ProcessConfigString(nats.DevLeaf); err != nil {
 		t.Fatal(err)
 	}
-	o.StoreDir, o.Port = t.TempDir(), server.RANDOM_PORT
+	o.StoreDir, o.Port, o.ServerName, o.JetStreamDomain = t.TempDir(), server.RANDOM_PORT, string(site), subject.Domain(site)
 	remote := &url.URL{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}
 	if password != "" {
 		remote.User = url.UserPassword("leaf", password)
@@ -159,5 +165,28 @@ func TestALinkWhoseLeafnodeIsRefusedSaysSoUntilItIsLetIn(t *testing.T) {
 	natstest.Eventually(t, "echoes go on", func() bool { return link().Probe.At.After(seen.Add(2 * time.Second)) })
 	if !is(federation.Healthy, "")() {
 		t.Errorf("a wrong password of somebody else marked the link as %s", link().Cause)
+	}
+}
+
+// The site behind the hub has no leafnode of the other to be refused, so the hub tells
+// it: who was refused, and nothing else of it.
+func TestASiteBehindTheHubIsToldWhomThatRefuses(t *testing.T) {
+	hub := hub(t, "right")
+	c := leafOf(t, "site-c", hub, "right")
+	probing(t, hub, "site-a", "site-b")
+	link, _ := probing(t, c, "site-c", "site-b")
+	told, err := natstest.Bus(t, c, "site-c", "test").Conn().SubscribeSync(subject.AllRefused)
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, "a peer that is not there is just not there", func() bool { return link().Cause == federation.TransportDisconnected })
+	leaf(t, hub, "wrong")
+	natstest.Eventually(t, "the refusal is the cause", func() bool { l := link(); return l.Status == federation.Down && l.Cause == federation.AuthRefused })
+	m, err := told.NextMsg(30 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"client":{"kind":"Leafnode","name":"site-b"}}`; m.Subject != subject.RefusedSite("site-b") || string(m.Data) != want {
+		t.Errorf("site-c is told %s at %s, want %s", m.Data, m.Subject, want)
 	}
 }

@@ -2,12 +2,14 @@ package linkprobe
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // notice is what the server tells of one of its connections.
@@ -48,9 +50,26 @@ func (p prober) doubt(ctx context.Context) error {
 	return p.heal(ctx)
 }
 
-// refused notes that the server did not let a peer in. Anyone can give that name
+// refused tells every site whom the own server did not let in: the name alone, and
+// not from where it came or what it showed.
+func (p prober) refused(_ context.Context, n notice) error {
+	if !n.leafnode() {
+		return function.Drop(notLeafnode)
+	}
+	site := federation.SiteID(n.Client.Name)
+	if !site.Valid() {
+		return function.Drop("an unknown site")
+	}
+	body, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("telling of a refusal: %w", err)
+	}
+	return p.bus.Conn().Publish(subject.RefusedSite(site), body)
+}
+
+// told notes that a hub or a relay did not let a peer in. Anyone can give that name
 // and a wrong password, so it counts only where the peer cannot be reached.
-func (p prober) refused(ctx context.Context, n notice) error {
+func (p prober) told(ctx context.Context, n notice) error {
 	if !n.leafnode() {
 		return function.Drop(notLeafnode)
 	}

@@ -147,7 +147,7 @@ func Permissions(site federation.SiteID) (publish, subscribe []string) {
 			subject.PeerAcksOf("*", lane.Consumer))
 	}
 	subscribe = []string{
-		subject.AllHealth, subject.Refused, subject.Echo(site), openEnded(subject.Reconcile(site, anySite, "*")),
+		subject.AllHealth, subject.AllRefused, subject.Echo(site), openEnded(subject.Reconcile(site, anySite, "*")),
 		"$SRV.>", subject.Inbox(site) + ".>",
 		subject.ConsumerInfo(site, own, "*"), subject.ConsumerNext(site, own, "*"), subject.PeerAcksOf(own, "*"),
 	}

@@ -142,7 +142,7 @@ func TestASiteCannotSayWhatIsNotItsBusiness(t *testing.T) {
 		"a nudge":                                    subject.Nudge("site-a", "alertrelay"),
 		"a dead letter":                              subject.DeadLetter("site-a", "alertsink"),
 		"what a server tells":                        subject.Disconnected,
-		"that a hub has refused a peer":              strings.TrimSuffix(subject.Refused, "*") + "forged",
+		"that a hub has refused a peer":              subject.RefusedSite("site-b"),
 		"a refusal of a peer":                        strings.TrimSuffix(subject.Refusals("site-a"), "*") + "site-b",
 		"a new stream":                               api + "STREAM.CREATE.MINE",
 		"the end of a stream":                        api + "STREAM.DELETE.ALERTS_site-a",

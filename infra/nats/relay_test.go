@@ -82,7 +82,7 @@ func TestTheLossOfARelayIsSurvived(t *testing.T) {
 	// Whom either relay refuses both sites are told, so that they know why it is away.
 	told := map[federation.SiteID]*natsgo.Subscription{}
 	for _, n := range []node{b, c} {
-		sub, err := n.nc.SubscribeSync(subject.Refused)
+		sub, err := n.nc.SubscribeSync(subject.AllRefused)
 		if err != nil {
 			t.Fatal(err)
 		}

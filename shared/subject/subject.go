@@ -45,12 +45,17 @@ const (
 	Connected = "aurora.server.connected"
 	// Disconnected is where it tells of one that went.
 	Disconnected = "aurora.server.disconnected"
-	// Refused matches where the hub, or a relay, tells every site of a connection that it did not let in.
-	Refused = "aurora.federation.refused.*"
+	// Refused matches where it tells of one that it did not let in.
+	Refused = "aurora.server.refused.*"
+	// AllRefused matches where every site is told whose leafnode a hub or a relay did not let in.
+	AllRefused = "aurora.federation.refused.*"
 )
 
 // Health is where a site publishes its gossip.
 func Health(site federation.SiteID) string { return "aurora.federation.health." + string(site) }
+
+// RefusedSite is where the hub tells every site that it did not let a site in.
+func RefusedSite(site federation.SiteID) string { return "aurora.federation.refused." + string(site) }
 
 // HealthSite is the site in a subject of [Health].
 func HealthSite(subj string) federation.SiteID {

@@ -24,7 +24,9 @@ func TestEveryName(t *testing.T) {
 		{"all shared alerts", subject.AllAlerts, "aurora.alerts.federation.>"},
 		{"what the server tells of who came", subject.Connected, "aurora.server.connected"},
 		{"of who went", subject.Disconnected, "aurora.server.disconnected"},
-		{"of whom it refused", subject.Refused, "aurora.federation.refused.*"},
+		{"of whom it refused", subject.Refused, "aurora.server.refused.*"},
+		{"of whom a hub refused", subject.AllRefused, "aurora.federation.refused.*"},
+		{"that it refused one", subject.RefusedSite("site-b"), "aurora.federation.refused.site-b"},
 		{"an endpoint", subject.Function("site-a", "alertquery", "list"), "aurora.site.site-a.alertquery.list"},
 		{"a schedule", subject.Schedule("site-a", "heartbeat", "beat"), "aurora.site.site-a.schedule.heartbeat.beat"},
 		{"a tick", subject.Tick("site-a", "heartbeat", "beat"), "aurora.site.site-a.tick.heartbeat.beat"},
@@ -125,7 +127,7 @@ func TestEverySubjectIsOneToTheServer(t *testing.T) {
 				t.Fatalf("nothing can be published to %q", s)
 			}
 		}
-		for _, s := range append(wide(site), subject.AllHealth, subject.AllAlerts, subject.Connected, subject.Disconnected, subject.Refused) {
+		for _, s := range append(wide(site), subject.AllHealth, subject.AllAlerts, subject.Connected, subject.Disconnected, subject.Refused, subject.AllRefused) {
 			if !server.IsValidSubject(s) {
 				t.Fatalf("nothing can listen to %q", s)
 			}
