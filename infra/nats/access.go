@@ -90,7 +90,7 @@ func (a Access) Conf() string {
 	b.WriteString("# Written by `auroramesh site`: what is changed here by hand is lost.\n")
 	b.WriteString(a.users())
 	b.WriteString("\n# A server lets acknowledgements under its own name pass a leafnode, whatever that is\n# permitted. So here they have names that permissions bind, and under its own it takes none.\n")
-	b.WriteString("# By the last `auroramesh site` sees whether a server goes by this very file.\nmappings: {\n")
+	b.WriteString("# The last line tells `auroramesh site` whether a server goes by this very file.\nmappings: {\n")
 	for _, m := range append(mappings(a.Own), [2]string{subject.Access, a.Mark()}) {
 		fmt.Fprintf(&b, "  %q: %q\n", m[0], m[1])
 	}

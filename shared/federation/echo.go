@@ -13,7 +13,7 @@ type Cause string
 // is cut also loses echoes and, in time, heartbeats.
 const (
 	PeerLeaving           Cause = "peer_leaving"           // the peer said goodbye: it was stopped on purpose
-	AuthRefused           Cause = "auth_refused"           // the server has just refused the leafnode of a peer that cannot be reached, or lets no echo through; or what comes in the name of a peer that is late is not signed with its key
+	AuthRefused           Cause = "auth_refused"           // a hub has just refused the leafnode of a peer that cannot be reached, or the own server lets no echo through; or what comes in the name of a peer that is late is not signed with its key
 	TransportDisconnected Cause = "transport_disconnected" // nothing at the peer can be reached: the leafnode is cut
 	EchoLost              Cause = "echo_lost"              // echoes do not come back in time
 	HeartbeatLate         Cause = "heartbeat_late"         // the newest heartbeat is old
