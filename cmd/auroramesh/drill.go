@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/drill"
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 )
 
@@ -38,7 +39,8 @@ compares the queues. It ends with an error unless every alert that one site
 accepted is at every other, once. The sites are its own, on free ports and with
 temporary data, or with --demo or --proxy such as run already. Of those it uses
 the API alone, and leaves its alerts there: their source is "drill", and their
-titles begin with the name of the drill. Where a drill is interrupted or dies,
+titles begin with the name of the drill. They keep its report, which their console
+shows beside the deliveries. Where a drill is interrupted or dies,
 the line heals by itself.
 
 Examples:
@@ -120,7 +122,7 @@ func (c *drillCmd) running(ctx context.Context, o *drill.Options) error {
 	return nil
 }
 
-func writeDrill(w io.Writer, r drill.Report) error {
+func writeDrill(w io.Writer, r drillreport.Report) error {
 	t := newTable(w, "DIRECTION", "ACCEPTED", "DURING THE FAULT", "STORED", "LOST", "DUPLICATED", "CAUGHT UP AFTER HEALING")
 	for _, d := range r.Directions {
 		t.row(string(d.From)+" → "+string(d.To), strconv.Itoa(d.Accepted), strconv.Itoa(d.DuringFault), strconv.Itoa(d.Stored),

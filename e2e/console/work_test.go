@@ -9,6 +9,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/browsertest"
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -156,6 +157,16 @@ func (s *sites) pagesOfALinkAndASite(t *testing.T) {
 	p.Accessible()
 	p.Do(chromedp.Navigate(s.Sites[0].API + "/matrix"))
 	p.Await("the matrix has both directions", `document.querySelectorAll('.matrix td.healthy').length === 2`)
+	p.Accessible()
+	now := time.Now().UTC()
+	if err := s.a.KeepDrill(t.Context(), drillreport.Report{Run: "1k3", Link: "link-site-a-site-b", Fault: "cut", Raised: 9, FaultAt: now.Add(-time.Minute), HealedAt: now, Converged: true,
+		Directions: []drillreport.Direction{{From: "site-a", To: "site-b", Accepted: 9, Stored: 9}}, Detections: []drillreport.Detection{}}); err != nil {
+		t.Fatal(err)
+	}
+	p.Do(chromedp.Navigate(s.Sites[0].API + "/deliveries"))
+	p.Await("the deliveries have the last drill", `document.querySelector('.drills .proven')`)
+	p.Click(".drills a")
+	p.Await("its report says that the promise was kept", `location.pathname === '/drills/1k3' && document.querySelector('.verdict .proven')?.textContent.includes('the promise was kept')`)
 	p.Accessible()
 	p.Expect("404")
 	p.Do(chromedp.Navigate(s.Sites[0].API + "/sites/site-z"))

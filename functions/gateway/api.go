@@ -61,6 +61,7 @@ func (g *gateway) api(mux *routes, metrics prometheus.Gatherer) huma.API {
 	g.registerAlerts(api)
 	g.registerSharing(api)
 	g.registerTrust(api)
+	g.registerDrills(api)
 	g.registerMesh(api)
 	g.registerEvents(api)
 	g.registerDeadLetters(api)

@@ -169,7 +169,7 @@ func decode[T validator](data []byte, schema *huma.Schema, v *T) error {
 			wrong.Add(f.name, string(f.raw), "no such field; the fields are "+strings.Join(names(schema), ", "))
 		case given[f.name]:
 			wrong.Add(f.name, string(f.raw), "to be given once")
-		case slices.Contains(schema.Required, f.name) && string(f.raw) == "null":
+		case slices.Contains(schema.Required, f.name) && string(f.raw) == "null" && !property.Nullable:
 			wrong.Add(f.name, "null", form(property))
 		default:
 			checkForm(&wrong, f.name, f.raw, property)

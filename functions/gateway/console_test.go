@@ -17,3 +17,22 @@ func TestTheStyleGuideIsThereWhereItIsAskedForAlone(t *testing.T) {
 		t.Errorf("with it: %d %s", r.status, r.body)
 	}
 }
+
+func TestAReportOfADrillIsKeptWhereItIsOneAndShown(t *testing.T) {
+	s := newWholeSite(t)
+	const report = `{"run":"1k3","link":"link-site-a-site-b","running":true,"raised_meanwhile":0,"raised":0,"fault":"cut","rate":1,"fault_at":"2026-03-01T12:00:00Z","healed_at":"2026-03-01T12:00:15Z","timeout_seconds":60,"converged":true,"waiting":false,"converged_seconds":null,"directions":[],"detections":[]}`
+	if r := s.do(t, "POST", "/api/v1/federation/drills", report); r.status != 201 {
+		t.Errorf("a report: %d %s", r.status, r.body)
+	}
+	for _, bad := range []string{strings.Replace(report, "1k3", "../x", 1), strings.Replace(report, "12:00:15", "11:00:15", 1), strings.Replace(report, `"link":"link-site-a-site-b",`, "", 1)} {
+		if r := s.do(t, "POST", "/api/v1/federation/drills", bad); r.status != 422 {
+			t.Errorf("%s: %d %s", bad, r.status, r.body)
+		}
+	}
+	if r := s.do(t, "GET", "/drills/1k3", ""); r.status != 200 || !strings.Contains(string(r.body), "the promise was") {
+		t.Errorf("its page: %d %s", r.status, r.body)
+	}
+	if r := s.do(t, "GET", "/drills/none", ""); r.status != 404 || !strings.Contains(string(r.body), "is not kept here") {
+		t.Errorf("a page of none: %d %s", r.status, r.body)
+	}
+}

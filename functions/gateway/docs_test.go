@@ -63,10 +63,10 @@ func TestTheDocumentHasEveryRoute(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"DELETE /api/v1/access/keys/{id}", "DELETE /api/v1/deadletters/{id}", "DELETE /api/v1/federation/trust/{site}", "DELETE /api/v1/sharing/gates/{peer}/{direction}",
-		"GET /api/v1/access/audit", "GET /api/v1/access/audit/verification", "GET /api/v1/access/keys", "GET /api/v1/access/me", "GET /api/v1/alerts", "GET /api/v1/alerts/{id}", "GET /api/v1/alerts/{id}/deliveries", "GET /api/v1/deadletters", "GET /api/v1/deadletters/{id}", "GET /api/v1/events", "GET /api/v1/federation/deliveries", "GET /api/v1/federation/trust",
+		"GET /api/v1/access/audit", "GET /api/v1/access/audit/verification", "GET /api/v1/access/keys", "GET /api/v1/access/me", "GET /api/v1/alerts", "GET /api/v1/alerts/{id}", "GET /api/v1/alerts/{id}/deliveries", "GET /api/v1/deadletters", "GET /api/v1/deadletters/{id}", "GET /api/v1/events", "GET /api/v1/federation/deliveries", "GET /api/v1/federation/drills", "GET /api/v1/federation/trust",
 		"GET /api/v1/links/{id}/history", "GET /api/v1/sharing/gates", "GET /api/v1/sites", "GET /api/v1/system/topology",
 		"GET /health", "GET /health/live", "GET /metrics", "PATCH /api/v1/alerts/{id}", "POST /api/v1/access/keys", "POST /api/v1/alerts",
-		"POST /api/v1/deadletters/{id}/retry", "POST /api/v1/sharing/preview", "PUT /api/v1/federation/trust/{site}", "PUT /api/v1/sharing/gates/{peer}/{direction}", "PUT /api/v1/system/agents",
+		"POST /api/v1/deadletters/{id}/retry", "POST /api/v1/federation/drills", "POST /api/v1/sharing/preview", "PUT /api/v1/federation/trust/{site}", "PUT /api/v1/sharing/gates/{peer}/{direction}", "PUT /api/v1/system/agents",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)

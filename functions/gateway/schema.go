@@ -319,6 +319,7 @@ func fieldDocs() map[string]map[string]property {
 func describe(r huma.Registry) {
 	docs := fieldDocs()
 	maps.Copy(docs, accessDocs())
+	maps.Copy(docs, drillDocs())
 	for name, schema := range r.Map() {
 		for field, s := range schema.Properties {
 			if p, ok := docs[name][field]; ok {

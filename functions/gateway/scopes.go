@@ -56,6 +56,8 @@ var needs = map[string]need{
 	"PUT /api/v1/system/agents":                       changes(access.Admin),
 	"GET /api/v1/links/{id}/history":                  reads(access.SitesRead),
 	"GET /api/v1/federation/deliveries":               reads(access.SitesRead),
+	"GET /api/v1/federation/drills":                   reads(access.SitesRead),
+	"POST /api/v1/federation/drills":                  changes(access.AlertsWrite), // a drill raises alerts
 	"GET /api/v1/federation/trust":                    reads(access.SitesRead),
 	"PUT /api/v1/federation/trust/{site}":             changes(access.Admin),
 	"DELETE /api/v1/federation/trust/{site}":          changes(access.Admin),
@@ -99,6 +101,7 @@ var needs = map[string]need{
 	"GET /links/{id}":          page(access.SitesRead),
 	"GET /sites/{id}":          page(access.SitesRead),
 	"GET /deliveries":          page(access.SitesRead),
+	"GET /drills/{run}":        page(access.SitesRead),
 	"POST /deliveries/letters": submits(access.AlertsWrite),
 	"POST /alerts/status":      submits(access.AlertsWrite),
 }

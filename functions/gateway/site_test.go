@@ -23,6 +23,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions/gateway"
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -219,6 +220,10 @@ func newWholeSite(t *testing.T) *site {
 		return ask.SharingOverview{SiteID: identity.ID, Gates: []ask.PeerGate{gateOf(ask.GateOf{Peer: "site-b", Direction: federation.Outbound}, federation.GateSetting{})}}, nil
 	})
 	answers(t, s, ask.SetGate, func(c ask.GateChange) (ask.PeerGate, error) { return gateOf(c.GateOf, c.Gate), c.Validate() })
+	answers(t, s, ask.Drills, func(ask.None) (ask.DrillList, error) {
+		return ask.DrillList{Items: []drillreport.Report{{Run: "1k3"}}}, nil
+	})
+	answers(t, s, ask.KeepDrill, func(drillreport.Report) (ask.None, error) { return ask.None{}, nil })
 	answers(t, s, ask.TrustedKeys, func(ask.None) (ask.TrustOverview, error) {
 		return ask.TrustOverview{SiteID: identity.ID, Keys: []federation.TrustedKey{{Site: "site-b", Key: keyB, PinnedBy: federation.FirstSeen, PinnedAt: noon}}}, nil
 	})

@@ -3,7 +3,8 @@
 // the proof, and the ledger only reads it: this site's consumers for what goes out,
 // and across the leafnode the one that each peer keeps for this site for what comes
 // in. The one book of its own is that of the alerts that a peer acknowledged without
-// storing them, which the origin's server tells once and does not keep.
+// storing them, which the origin's server tells once and does not keep. Beside it the
+// ledger keeps what the last drills found out, for they prove the same.
 package ledger
 
 import (
@@ -18,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -54,6 +56,8 @@ func New(gate federation.Gate, bound federation.BacklogBound, st *store.Store, b
 		Triggers: []function.Trigger{
 			function.Reply(ask.Deliveries, l.deliveries),
 			function.Reply(ask.AlertDeliveries, l.alertDeliveries),
+			function.Reply(ask.KeepDrill, l.keepDrill),
+			function.Reply(ask.Drills, l.drills),
 			function.Every(refresh, l.measure, function.Named("measure")),
 			function.ConsumeEach(l.told, rescan, l.note, function.Named("refusals"), function.Batch(batch, linger)),
 		},
@@ -70,6 +74,15 @@ type ledger struct {
 	now                              func() time.Time
 	pending, oldest, stored, refused *prometheus.GaugeVec
 	compared                         comparisons
+}
+
+func (l ledger) keepDrill(ctx context.Context, r drillreport.Report) (ask.None, error) {
+	return ask.None{}, l.store.KeepDrill(ctx, r, l.now())
+}
+
+func (l ledger) drills(ctx context.Context, _ ask.None) (ask.DrillList, error) {
+	all, err := l.store.Drills(ctx)
+	return ask.DrillList{Items: all}, err
 }
 
 func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveries, error) {

@@ -72,6 +72,7 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 			_, err := c.Alerts(ctx, ask.AlertFilter{Page: ask.Page{Skip: 20, Limit: 10}, Severity: federation.High, Status: federation.New, TLP: federation.TLPAmberStrict, Source: "federation:site-b"})
 			return err
 		}},
+		{"GET /api/v1/federation/drills", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Drills(ctx); return err }},
 		{"GET /api/v1/alerts/a%2Fb", func(ctx context.Context, c *apiclient.Client) error { _, err := c.Alert(ctx, "a/b"); return err }},
 		{"PATCH /api/v1/alerts/x {\"status\":\"triaged\"}", func(ctx context.Context, c *apiclient.Client) error {
 			_, err := c.Update(ctx, "x", federation.AlertPatch{Status: federation.Triaged})

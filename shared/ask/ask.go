@@ -4,6 +4,7 @@
 package ask
 
 import (
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -25,6 +26,8 @@ var (
 
 	Deliveries      = function.Endpoint[None, federation.Deliveries]{Function: "ledger", Name: "deliveries", Doc: "what each peer has stored, and what waits for it"}
 	AlertDeliveries = function.Endpoint[AlertID, federation.AlertDeliveries]{Function: "ledger", Name: "alertdeliveries", Doc: "how far one alert has come on its way to each peer"}
+	KeepDrill       = function.Endpoint[drillreport.Report, None]{Function: "ledger", Name: "keepdrill", Doc: "keep the report of a drill"}
+	Drills          = function.Endpoint[None, DrillList]{Function: "ledger", Name: "drills", Doc: "the reports of the last drills, the newest first"}
 
 	ListDeadLetters = function.Endpoint[Page, List[DeadLetter]]{Function: "deadletters", Name: "list", Doc: "a page of the dead letters, newest first"}
 	GetDeadLetter   = function.Endpoint[function.LetterID, DeadLetterText]{Function: "deadletters", Name: "get", Doc: "one dead letter with its payload"}
@@ -142,4 +145,9 @@ func (u AlertUpdate) Validate() error {
 		return err
 	}
 	return u.Patch.Validate()
+}
+
+// DrillList is what the last drills found out, the newest first.
+type DrillList struct {
+	Items []drillreport.Report `json:"items"`
 }

@@ -290,7 +290,7 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 
 // small are the methods that come to no big table but the outbox, which they fill.
 var small = []string{
-	"Key", "Keys", "CreateKey", "UseKey", "RevokeKey", "OpenSession", "OpenIssuerSession", "IssuerSession", "Session", "CloseSession", "DeleteSessions", "AuditHead",
+	"Key", "Keys", "CreateKey", "UseKey", "RevokeKey", "OpenSession", "OpenIssuerSession", "KeepDrill", "Drills", "IssuerSession", "Session", "CloseSession", "DeleteSessions", "AuditHead",
 	"TrustedKey", "TrustedKeys", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
 	"BacklogDrops", "Close", "Gates", "Links", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",

@@ -89,7 +89,7 @@ var suite = []func(*testing.T, fixture){
 	gatesAreSetForAPeer, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
 	closedAlertsGo, whatIsComparedStays, historyGoes, notesAboutRefusedAlertsGo, twoThatForgetAtOnceShareTheWork,
 	goodbyeTakesSiteAndLinkDown,
-	keysAreKeptAndRevoked, sessionsEndWithTheirKey, sessionsOfTheIssuerEnd,
+	keysAreKeptAndRevoked, sessionsEndWithTheirKey, sessionsOfTheIssuerEnd, theLastDrillsAreKept,
 	theAuditLogIsOneChain, whatIsDoneToTheAuditLogIsFound, aLogThatIsWrittenAnewIsNotTheOneThatWasNoted, replicasThatWriteTheAuditLogAtOnceMakeOneChain, aKeyAndItsRecordStandOrFallTogether,
 	silenceAges, ageAtOnceGivesEachChangeOnce, ageAgainstGossip, aClockSetBackAgesFromThen, ageNeverHeals,
 }
@@ -233,6 +233,7 @@ var migrationNames = []string{
 	"0021_alert_marks",
 	"0023_link_minutes",
 	"0024_issuer_sessions",
+	"0025_drills",
 }
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {

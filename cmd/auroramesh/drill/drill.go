@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/linkproxy"
@@ -106,11 +107,11 @@ type run struct {
 }
 
 // Run runs a drill. An error means that there was none; what it found out is for
-// [Report.Verdict] to judge. When it returns, everything it started has stopped,
+// [drillreport.Report.Verdict] to judge. When it returns, everything it started has stopped,
 // and the line is healed.
-func Run(ctx context.Context, o Options) (report Report, err error) {
+func Run(ctx context.Context, o Options) (report drillreport.Report, err error) {
 	if err := o.Validate(); err != nil {
-		return Report{}, err
+		return drillreport.Report{}, err
 	}
 	r := &run{Options: o, name: strconv.FormatUint(rand.Uint64(), 36), lines: o.Control}
 	var sites *demo.Demo
@@ -126,17 +127,30 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	}()
 	if r.lines == nil {
 		if sites, err = r.start(ctx); err != nil {
-			return Report{}, err
+			return drillreport.Report{}, err
 		}
 	}
 	if err := r.join(ctx); err != nil {
-		return Report{}, err
+		return drillreport.Report{}, err
 	}
-	return r.drill(ctx)
+	if report, err = r.drill(ctx); err == nil && o.Control != nil {
+		r.tell(ctx, report)
+	}
+	return report, err
+}
+
+// tell has the running sites keep the report. One that does not has no part in what
+// the drill found out.
+func (r *run) tell(ctx context.Context, report drillreport.Report) {
+	for _, e := range r.ends {
+		if err := e.api.KeepDrill(ctx, report); err != nil {
+			r.Progress(fmt.Sprintf("%s does not keep the report: %v", e.id, err))
+		}
+	}
 }
 
 // drill raises, breaks, heals, waits and compares.
-func (r *run) drill(ctx context.Context) (Report, error) {
+func (r *run) drill(ctx context.Context) (drillreport.Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var raising sync.WaitGroup
@@ -152,27 +166,27 @@ func (r *run) drill(ctx context.Context) (Report, error) {
 	}
 	r.Progress(fmt.Sprintf("Raising %g alerts a second at each ...", r.Rate))
 	if err := pause(ctx, calm); err != nil {
-		return Report{}, err
+		return drillreport.Report{}, err
 	}
-	report := Report{Run: r.name, Link: r.link, Running: r.Control != nil, Fault: r.Fault, Rate: r.Rate, TimeoutSeconds: r.Timeout.Seconds()}
+	report := drillreport.Report{Run: r.name, Link: r.link, Running: r.Control != nil, Fault: r.Fault, Rate: r.Rate, TimeoutSeconds: r.Timeout.Seconds()}
 	if err := r.breakLine(ctx, &report); err != nil {
-		return Report{}, err
+		return drillreport.Report{}, err
 	}
 	r.Progress("Healed ...")
 	if err := pause(ctx, calm); err != nil {
-		return Report{}, err
+		return drillreport.Report{}, err
 	}
 	close(enough)
 	raising.Wait()
 	if ctx.Err() != nil {
-		return Report{}, context.Cause(ctx)
+		return drillreport.Report{}, context.Cause(ctx)
 	}
 	for _, e := range r.ends {
 		report.Raised += len(e.accepted)
-		report.Meanwhile += within(e.accepted, report.FaultAt, report.HealedAt)
+		report.Meanwhile += drillreport.Within(e.accepted, report.FaultAt, report.HealedAt)
 	}
 	if err := r.detect(ctx, &report); err != nil {
-		return Report{}, err
+		return drillreport.Report{}, err
 	}
 	r.Progress(fmt.Sprintf("%d alerts were accepted; waiting until each is at every other site, at most %v ...", report.Raised, r.Timeout))
 	return report, r.settle(ctx, &report)
@@ -180,7 +194,7 @@ func (r *run) drill(ctx context.Context) (Report, error) {
 
 // breakLine breaks the line for its time. It is healed whatever becomes of the
 // drill: at its end here, and by itself where the drill dies.
-func (r *run) breakLine(ctx context.Context, report *Report) error {
+func (r *run) breakLine(ctx context.Context, report *drillreport.Report) error {
 	report.FaultAt = time.Now().UTC()
 	if _, err := r.lines.Set(ctx, r.line, linkproxy.Order{Mode: linkproxy.Word(r.Fault), Seconds: (r.For + healTime).Seconds()}); err != nil {
 		return fmt.Errorf("breaking the line %s: %w", r.line, err)
@@ -197,7 +211,7 @@ func (r *run) breakLine(ctx context.Context, report *Report) error {
 }
 
 // settle compares the queues until all has arrived or the time is up.
-func (r *run) settle(ctx context.Context, report *Report) error {
+func (r *run) settle(ctx context.Context, report *drillreport.Report) error {
 	for deadline := report.HealedAt.Add(r.Timeout); ; {
 		last := time.Now().After(deadline)
 		idle, err := r.idle(ctx)
@@ -209,7 +223,7 @@ func (r *run) settle(ctx context.Context, report *Report) error {
 				return err
 			}
 			// At running sites something of somebody else may wait for ever.
-			lost, _ := report.totals()
+			lost, _ := report.Totals()
 			report.Waiting = !idle
 			if report.Converged = (idle || report.Running) && lost == 0; report.Converged || last {
 				return nil
@@ -222,7 +236,7 @@ func (r *run) settle(ctx context.Context, report *Report) error {
 }
 
 // compare reads the queues and fills in every direction.
-func (r *run) compare(ctx context.Context, report *Report) error {
+func (r *run) compare(ctx context.Context, report *drillreport.Report) error {
 	queues := make([][]federation.Alert, len(r.ends))
 	for i, e := range r.ends {
 		var err error
@@ -236,13 +250,13 @@ func (r *run) compare(ctx context.Context, report *Report) error {
 			if i == j {
 				continue
 			}
-			d := Compare(from.id, from.accepted, queues[i], queues[j])
+			d := drillreport.Compare(from.id, from.accepted, queues[i], queues[j])
 			d.To = to.id
-			d.timed(from.accepted, queues[j], report.FaultAt, report.HealedAt, to.ahead)
+			d.Timed(from.accepted, queues[j], report.FaultAt, report.HealedAt, to.ahead)
 			report.Directions = append(report.Directions, d)
 		}
 	}
-	report.ConvergedSeconds = report.converged()
+	report.ConvergedSeconds = report.LastCaughtUp()
 	return nil
 }
 
@@ -280,7 +294,7 @@ func (r *run) raise(ctx context.Context, e *end, enough <-chan struct{}) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			e.accepted = append(e.accepted, Accepted{ID: a.ID, Title: a.Title, At: time.Now()})
+			e.accepted = append(e.accepted, drillreport.Accepted{ID: a.ID, Title: a.Title, At: time.Now()})
 		})
 	}
 }
@@ -288,9 +302,9 @@ func (r *run) raise(ctx context.Context, e *end, enough <-chan struct{}) error {
 // alert is number i of a site: every one with another title, and admitted by the gate.
 func (r *run) alert(site federation.SiteID, i int) federation.NewAlert {
 	return federation.NewAlert{
-		Title:    fmt.Sprintf("%salert %d of %s", titles(r.name), i+1, site),
+		Title:    fmt.Sprintf("%salert %d of %s", drillreport.Titles(r.name), i+1, site),
 		Severity: r.severities[i%len(r.severities)],
-		Source:   source,
+		Source:   drillreport.Source,
 		IOCs:     federation.IOCInput{Items: []federation.IOC{{Type: federation.IP, Value: "192.0.2.7"}}},
 	}
 }
@@ -305,9 +319,4 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
-}
-
-// isPeers reports whether an alert came from the site.
-func isPeers(a federation.Alert, site federation.SiteID) bool {
-	return a.Origin != nil && a.Origin.SiteID == site
 }

@@ -1,15 +1,12 @@
 package drill_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/drill"
@@ -167,6 +164,15 @@ func TestRunningSitesAreDrilledOverTheirAPIAlone(t *testing.T) {
 			t.Errorf("got %+v", dir)
 		}
 	}
+	for _, site := range d.Sites {
+		at, err := apiclient.New(site.API)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept, err := at.Drills(t.Context()); err != nil || len(kept.Items) != 1 || kept.Items[0].Run != r.Run || kept.Items[0].Raised != r.Raised || kept.Items[0].Verdict() != nil {
+			t.Errorf("%s keeps %+v, %v", site.ID().ID, kept, err)
+		}
+	}
 	left, err := api.Alerts(t.Context(), ask.AlertFilter{Source: "drill"})
 	if err != nil || left.Total != r.Directions[0].Accepted || !strings.HasPrefix(left.Items[0].Title, "drill "+r.Run+": ") {
 		t.Errorf("left are %d, %v", left.Total, err)
@@ -251,98 +257,5 @@ func TestTheLineIsFoundByItsLink(t *testing.T) {
 		if line != c.line || link != c.want || (err != nil) != (c.line == "") {
 			t.Errorf("%q of %v at %v: got %q, %q, %v", c.link, c.lines, c.sites, line, link, err)
 		}
-	}
-}
-
-func TestTheDetectionIsTheFirstTransitionWithinTheFault(t *testing.T) {
-	from := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	at := func(s float64, to string, cause federation.Cause) federation.Transition {
-		return federation.Transition{At: from.Add(time.Duration(s * float64(time.Second))), To: to, Cause: cause}
-	}
-	ts := []federation.Transition{
-		at(11, "down", "after"), at(9, "healthy", ""), at(4, "down", "late"), at(1.5, "degraded", "early"), at(-1, "healthy", ""), at(-2, "down", "before"),
-	}
-	d := drill.Detect("site-a", ts, from, from.Add(10*time.Second))
-	if d.Seconds == nil || *d.Seconds != 1.5 || d.Status != federation.LinkDegraded || d.Cause != "early" {
-		t.Errorf("got %+v", d)
-	}
-	if d := drill.Detect("site-a", ts[4:], from, from.Add(10*time.Second)); d.Seconds != nil {
-		t.Errorf("got %+v", d)
-	}
-}
-
-// own and peers are rows of a queue: raised there, and come from site-a.
-func own(title string) federation.Alert { return federation.Alert{Title: title} }
-
-func peers(title string) federation.Alert {
-	return federation.Alert{Title: title, Origin: &federation.Origin{SiteID: "site-a"}}
-}
-
-func TestCompareFindsWhatIsLostDuplicatedOrForeign(t *testing.T) {
-	accepted := []drill.Accepted{{ID: "1", Title: "one"}, {ID: "2", Title: "two"}}
-	for _, c := range []struct {
-		name        string
-		here, there []federation.Alert
-		want        drill.Direction
-	}{
-		{"all is well", []federation.Alert{own("one"), own("two")}, []federation.Alert{peers("two"), own("own"), peers("one")},
-			drill.Direction{Stored: 2}},
-		{"lost on the way", []federation.Alert{own("one"), own("two")}, []federation.Alert{peers("one")},
-			drill.Direction{Stored: 1, Lost: 1, LostIDs: []string{"2"}}},
-		{"lost where it was accepted", []federation.Alert{own("two")}, []federation.Alert{peers("one"), peers("two")},
-			drill.Direction{Stored: 2, Lost: 1, LostIDs: []string{"1"}}},
-		{"a row of the other site is none of these", []federation.Alert{own("one"), own("two")}, []federation.Alert{peers("one"), own("two")},
-			drill.Direction{Stored: 1, Lost: 1, LostIDs: []string{"2"}}},
-		{"duplicated at the other site", []federation.Alert{own("one"), own("two")}, []federation.Alert{peers("one"), peers("two"), peers("two"), peers("two")},
-			drill.Direction{Stored: 2, Duplicated: 2}},
-		{"come back to its origin", []federation.Alert{own("one"), own("two"), peers("one")}, []federation.Alert{peers("one"), peers("two")},
-			drill.Direction{Stored: 2, Duplicated: 1}},
-		{"foreign", []federation.Alert{own("one"), own("two"), own("three")}, []federation.Alert{peers("one"), peers("two"), peers("three")},
-			drill.Direction{Stored: 2, Foreign: 1}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			c.want.From, c.want.Accepted = "site-a", 2
-			if diff := cmp.Diff(c.want, drill.Compare("site-a", accepted, c.here, c.there)); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-func TestTheVerdictSaysHowThePromiseWasBroken(t *testing.T) {
-	for want, r := range map[string]drill.Report{
-		"": {Converged: true, Directions: []drill.Direction{{Accepted: 2, Stored: 2, Foreign: 1}}},
-		"the promise was broken: 3 alerts lost, 0 duplicated":                                                 {Directions: []drill.Direction{{Lost: 1}, {Lost: 2}}},
-		"the promise was broken: 0 alerts lost, 1 duplicated":                                                 {Converged: true, Directions: []drill.Direction{{}, {Duplicated: 1}}},
-		"the promise was broken: 4 alerts lost, 0 duplicated; some were still under way 60 s after the fault": {TimeoutSeconds: 60, Waiting: true, Directions: []drill.Direction{{Lost: 4}}},
-	} {
-		err := r.Verdict()
-		if want == "" {
-			if err != nil {
-				t.Errorf("got %v", err)
-			}
-			continue
-		}
-		if err == nil || err.Error() != want || fault.Of(err).Code.ExitCode() == 0 {
-			t.Errorf("got %v, want %s", err, want)
-		}
-	}
-}
-
-func TestThePageIsEscapedAndSaysTheVerdict(t *testing.T) {
-	r := drill.Report{Fault: "<cut>", Directions: []drill.Direction{{From: "site-a", To: "site-b", Lost: 1, LostIDs: []string{"<b>"}}}, Detections: []drill.Detection{{Site: "site-a"}}}
-	var page bytes.Buffer
-	if err := r.WriteHTML(&page); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"the promise was broken: 1 alerts lost", "&lt;cut&gt;", "<code>&lt;b&gt;</code>", "site-a did not see the fault", "<td>never</td>", "prefers-color-scheme: dark"} {
-		if !strings.Contains(page.String(), want) {
-			t.Errorf("the page does not have %q", want)
-		}
-	}
-	r = drill.Report{Converged: true}
-	page.Reset()
-	if err := r.WriteHTML(&page); err != nil || !strings.Contains(page.String(), "The promise was kept") {
-		t.Errorf("got %v and %s", err, &page)
 	}
 }

@@ -10,25 +10,20 @@ import (
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
 	"github.com/auroramesh/auroramesh/shared/apiclient"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/linkproxy"
 	"github.com/auroramesh/auroramesh/shared/settings"
 )
 
-// source is that of every alert of a drill, and titles is how their titles begin,
-// so that whoever meets one in a queue knows it.
-const source = "drill"
-
-func titles(run string) string { return "drill " + run + ": " }
-
 // end is one site of the drill.
 type end struct {
 	id       federation.SiteID
 	api      *apiclient.Client
-	begun    time.Time     // when the drill came to it, by the site's clock
-	ahead    time.Duration // how far that clock is ahead of the drill's
-	accepted []Accepted    // what it took from the drill
+	begun    time.Time              // when the drill came to it, by the site's clock
+	ahead    time.Duration          // how far that clock is ahead of the drill's
+	accepted []drillreport.Accepted // what it took from the drill
 }
 
 // start starts the drill's own sites.
@@ -180,7 +175,7 @@ func admitted(ctx context.Context, ends []*end) ([]federation.Severity, error) {
 	for _, s := range []federation.Severity{federation.Critical, federation.High} {
 		passes := true
 		for _, e := range ends {
-			p, err := e.api.PreviewSharing(ctx, federation.NewAlert{Title: "drill", Severity: s, Source: source})
+			p, err := e.api.PreviewSharing(ctx, federation.NewAlert{Title: "drill", Severity: s, Source: drillreport.Source})
 			if err != nil {
 				return nil, err
 			}
@@ -217,8 +212,8 @@ func (r *run) idle(ctx context.Context) (bool, error) {
 }
 
 // detect reads in the history of both ends of the link when each told of the fault.
-func (r *run) detect(ctx context.Context, report *Report) error {
-	report.Detections = []Detection{}
+func (r *run) detect(ctx context.Context, report *drillreport.Report) error {
+	report.Detections = []drillreport.Detection{}
 	for _, e := range r.ends {
 		if !slices.ContainsFunc(r.ends, func(o *end) bool { return o != e && federation.LinkID(o.id, e.id) == r.link }) {
 			continue
@@ -227,7 +222,7 @@ func (r *run) detect(ctx context.Context, report *Report) error {
 		if err != nil {
 			return err
 		}
-		report.Detections = append(report.Detections, Detect(e.id, h.Transitions, report.FaultAt.Add(e.ahead), report.HealedAt.Add(e.ahead)))
+		report.Detections = append(report.Detections, drillreport.Detect(e.id, h.Transitions, report.FaultAt.Add(e.ahead), report.HealedAt.Add(e.ahead)))
 	}
 	return nil
 }

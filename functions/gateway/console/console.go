@@ -58,7 +58,7 @@ type Console struct {
 // New is the console of a site.
 func New(c Config) *Console {
 	k := &Console{Config: c, pages: map[string]*template.Template{}}
-	for _, name := range []string{"map", "matrix", "queue", "campaigns", "outcome", "problem", "alert", "link", "site", "deliveries", "sign-in", "onward", "styleguide"} {
+	for _, name := range []string{"map", "matrix", "queue", "campaigns", "outcome", "problem", "alert", "link", "site", "deliveries", "drill", "sign-in", "onward", "styleguide"} {
 		k.pages[name] = template.Must(template.New(name).Funcs(words).ParseFS(web, "web/layout.html", "web/"+name+".html"))
 	}
 	return k
@@ -76,6 +76,7 @@ func (k *Console) Routes() map[string]http.HandlerFunc {
 		"GET /links/{id}":          k.showLink,
 		"GET /sites/{id}":          k.showSite,
 		"GET /deliveries":          k.showDeliveries,
+		"GET /drills/{run}":        k.showDrill,
 		"POST /deliveries/letters": k.doLetter,
 		"GET /styleguide":          k.showStyleGuide,
 		"GET /assets/console.css":  asset("console.css", "text/css; charset=utf-8"),
@@ -134,7 +135,7 @@ func (k *Console) view(r *http.Request, page, title string, data any) view {
 	}{
 		{access.SitesRead, "Map", "/", []string{"map", "matrix", "link", "site"}},
 		{access.AlertsRead, "Alerts", "/alerts", []string{"queue", "alert", "campaigns"}},
-		{access.SitesRead, "Deliveries", "/deliveries", []string{"deliveries"}},
+		{access.SitesRead, "Deliveries", "/deliveries", []string{"deliveries", "drill"}},
 	} {
 		if !p.May(n.scope) {
 			continue

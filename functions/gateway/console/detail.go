@@ -75,14 +75,18 @@ func (k *Console) said(r *http.Request, err error) string {
 type deliveriesPage struct {
 	Deliveries    []federation.Delivery
 	Backlog       federation.Backlog
+	Drills        []drillPage
+	DrillsFailed  string
 	ShowLetters   bool
 	Letters       []ask.DeadLetter
 	LettersTotal  int
 	LettersFailed string
 }
 
-// letters is how many dead letters the page shows.
-const letters = 20
+const (
+	letters     = 20 // how many dead letters the page shows
+	drillsShown = 5
+)
 
 func (k *Console) showDeliveries(w http.ResponseWriter, r *http.Request) {
 	const title = "Deliveries"
@@ -92,6 +96,13 @@ func (k *Console) showDeliveries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	page := deliveriesPage{Deliveries: d.Deliveries, Backlog: d.Backlog}
+	if drills, err := put(r.Context(), k, ask.Drills, ask.None{}); err != nil {
+		page.DrillsFailed = k.said(r, err)
+	} else {
+		for _, d := range drills.Items[:min(len(drills.Items), drillsShown)] {
+			page.Drills = append(page.Drills, drillOf(d))
+		}
+	}
 	if p, _ := access.PrincipalOf(r.Context()); p.May(access.AlertsRead) {
 		page.ShowLetters = true
 		if list, err := put(r.Context(), k, ask.ListDeadLetters, ask.Page{Limit: letters}); err != nil {

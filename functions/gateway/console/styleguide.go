@@ -9,6 +9,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/drillreport"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/meshmap"
@@ -107,6 +108,8 @@ func (k *Console) guide() guidePage {
 		{"Deliveries", false, []guidePart{
 			part("with dead letters", "deliveries", "live", guideDeliveries()),
 			reading("for who may only read", "deliveries", "live", deliveriesPage{Deliveries: guideDeliveries().Deliveries, ShowLetters: true, LettersFailed: "The dead letters do not answer."}),
+			part("a drill that found all", "drill", "live", drillOf(guideDrill(0))),
+			part("a drill that missed some", "drill", "live", drillOf(guideDrill(3))),
 			part("with nobody to deliver to", "deliveries", "live", deliveriesPage{ShowLetters: true}),
 		}},
 		{"Whether it can be believed", false, []guidePart{
@@ -278,8 +281,22 @@ func guideDeliveries() deliveriesPage {
 		{Peer: "site-02", Direction: federation.Outbound, Reachable: true, Shared: figure(1204), Stored: figure(1100), Pending: figure(104), Refused: figure(0), OldestPendingSeconds: &waits},
 		{Peer: "site-02", Direction: federation.Inbound, Detail: "the JetStream of site-02 does not answer", Stored: figure(12)},
 	}
+	p.Drills = []drillPage{drillOf(guideDrill(0)), drillOf(guideDrill(3))}
 	for i, reason := range []string{"the alert claims the origin site-09, and came from site-02", "the message is no JSON"} {
 		p.Letters = append(p.Letters, ask.DeadLetter{ID: uint64(i + 1), Function: "alertsink", Reason: reason, Source: "site-02/ALERTS_site-02/site-00", At: guided})
 	}
 	return p
+}
+
+func guideDrill(lost int) drillreport.Report {
+	caught, seen := 0.9, 0.05
+	r := drillreport.Report{
+		Run: "1k3fxx", Link: "link-site-00-site-01", Running: true, Meanwhile: 300, Raised: 340, Fault: "cut", Rate: 10, FaultAt: guided, HealedAt: guided.Add(15 * time.Second), TimeoutSeconds: 60, Converged: lost == 0,
+		Directions: []drillreport.Direction{{From: "site-00", To: "site-01", Accepted: 170, DuringFault: 150, Stored: 170, CaughtUpSeconds: &caught}, {From: "site-01", To: "site-00", Accepted: 170, DuringFault: 150, Stored: 170 - lost, Lost: lost}},
+		Detections: []drillreport.Detection{{Site: "site-00", Seconds: &seen, Status: federation.Down, Cause: federation.TransportDisconnected}, {Site: "site-01"}},
+	}
+	for i := range lost {
+		r.Directions[1].LostIDs = append(r.Directions[1].LostIDs, fmt.Sprintf("0199aa55-0000-7000-8000-00000000000%d", i))
+	}
+	return r
 }

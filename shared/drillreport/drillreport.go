@@ -1,15 +1,32 @@
-package drill
+// Package drillreport is what a drill finds out: it compares what the sites accepted
+// with what their queues hold, judges whether the promise was kept, and says so in
+// sentences and as a page. It is pure: the drill, the site that keeps its report and the
+// console all mean the same by it.
+package drillreport
 
 import (
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
+
+// Source is that of every alert of a drill.
+const Source = "drill"
+
+// Titles is how the titles of the alerts of one drill begin, so that whoever meets one
+// in a queue knows it.
+func Titles(run string) string { return "drill " + run + ": " }
 
 // Accepted is an alert that a site took: from then on the promise holds for it.
 type Accepted struct {
@@ -118,13 +135,13 @@ func Compare(from federation.SiteID, accepted []Accepted, here, there []federati
 	return d
 }
 
-// timed fills in what happened when. The clock of the other site may be ahead of the drill's.
-func (d *Direction) timed(accepted []Accepted, there []federation.Alert, faultAt, healedAt time.Time, ahead time.Duration) {
+// Timed fills in what happened when. The clock of the other site may be ahead of the drill's.
+func (d *Direction) Timed(accepted []Accepted, there []federation.Alert, faultAt, healedAt time.Time, ahead time.Duration) {
 	before := map[string]bool{}
 	for _, a := range accepted {
 		before[a.Title] = a.At.Before(healedAt)
 	}
-	d.DuringFault = within(accepted, faultAt, healedAt)
+	d.DuringFault = Within(accepted, faultAt, healedAt)
 	for _, a := range there {
 		if d.Lost > 0 || !isPeers(a, d.From) || !before[a.Title] {
 			continue
@@ -135,8 +152,8 @@ func (d *Direction) timed(accepted []Accepted, there []federation.Alert, faultAt
 	}
 }
 
-// within counts what was accepted between two moments.
-func within(accepted []Accepted, from, to time.Time) int {
+// Within counts what was accepted between two moments.
+func Within(accepted []Accepted, from, to time.Time) int {
 	n := 0
 	for _, a := range accepted {
 		if a.At.After(from) && a.At.Before(to) {
@@ -146,8 +163,8 @@ func within(accepted []Accepted, from, to time.Time) int {
 	return n
 }
 
-// totals are the alerts lost and duplicated in all directions.
-func (r Report) totals() (lost, duplicated int) {
+// Totals are the alerts lost and duplicated in all directions.
+func (r Report) Totals() (lost, duplicated int) {
 	for _, d := range r.Directions {
 		lost += d.Lost
 		duplicated += d.Duplicated
@@ -157,7 +174,7 @@ func (r Report) totals() (lost, duplicated int) {
 
 // Verdict is nil where the promise was kept, and says otherwise how it was broken.
 func (r Report) Verdict() error {
-	lost, duplicated := r.totals()
+	lost, duplicated := r.Totals()
 	if r.Converged && lost == 0 && duplicated == 0 {
 		return nil
 	}
@@ -168,7 +185,9 @@ func (r Report) Verdict() error {
 	return fault.New(fault.Internal, "the promise was broken: %d alerts lost, %d duplicated%s", lost, duplicated, late)
 }
 
-func (r Report) converged() *float64 {
+// LastCaughtUp is how long after the healing the queues agreed; nil where nothing was
+// missing then, or something still is.
+func (r Report) LastCaughtUp() *float64 {
 	var last *float64
 	for _, d := range r.Directions {
 		if d.Lost > 0 {
@@ -191,7 +210,7 @@ func (r Report) Summary() []string {
 		all = append(all, fmt.Sprintf("The queues agreed %.2f s after the healing", *s))
 	}
 	if r.Running {
-		all = append(all, fmt.Sprintf("The alerts stay in the queues of the sites: their source is %s, and their titles begin with %q", source, titles(r.Run)))
+		all = append(all, fmt.Sprintf("The alerts stay in the queues of the sites: their source is %s, and their titles begin with %q", Source, Titles(r.Run)))
 	}
 	return all
 }
@@ -216,6 +235,79 @@ func (d Direction) CaughtUp() string {
 		return "nothing was missing"
 	}
 	return fmt.Sprintf("%.2f s", *d.CaughtUpSeconds)
+}
+
+// isPeers reports whether an alert came from the site.
+func isPeers(a federation.Alert, site federation.SiteID) bool {
+	return a.Origin != nil && a.Origin.SiteID == site
+}
+
+// Bounds of a report that a site keeps.
+const (
+	MaxSites   = 16
+	MaxLostIDs = 100 // in each direction
+	maxText    = 200 // characters
+)
+
+// Brief is the report with no more names of lost alerts than a site keeps. How many
+// were lost stays.
+func (r Report) Brief() Report {
+	r.Directions = slices.Clone(r.Directions)
+	for i, d := range r.Directions {
+		r.Directions[i].LostIDs = d.LostIDs[:min(len(d.LostIDs), MaxLostIDs)]
+	}
+	return r
+}
+
+// RunForm is what the name of a drill is.
+const RunForm = `^[0-9a-z]{1,32}$`
+
+var runPattern = regexp.MustCompile(RunForm)
+
+// Validate refuses what no drill would find out.
+func (r Report) Validate() error {
+	var wrong fault.Fields
+	text := func(name, value string) {
+		if n := utf8.RuneCountInString(value); n < 1 || n > maxText || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+			wrong.Add(name, value, fmt.Sprintf("1 to %d characters in one line", maxText))
+		}
+	}
+	most := func(name string, n, limit int) {
+		if n > limit {
+			wrong.Add(name, strconv.Itoa(n)+" entries", "at most "+strconv.Itoa(limit))
+		}
+	}
+	if !runPattern.MatchString(r.Run) {
+		wrong.Add("run", r.Run, "1 to 32 of 0-9 and a-z")
+	}
+	text("link", r.Link)
+	text("fault", r.Fault)
+	if r.FaultAt.Year() < 1970 || r.HealedAt.Before(r.FaultAt) || r.HealedAt.Year() > 9999 {
+		wrong.Add("healed_at", r.HealedAt.String(), "a moment from fault_at on, which is from 1970 on")
+	}
+	most("directions", len(r.Directions), MaxSites*(MaxSites-1))
+	most("detections", len(r.Detections), MaxSites)
+	for i, d := range r.Directions {
+		if !d.From.Valid() || !d.To.Valid() {
+			wrong.Add(fmt.Sprintf("directions[%d]", i), fmt.Sprintf("from %s to %s", d.From, d.To), federation.SiteIDForm)
+		}
+		most(fmt.Sprintf("directions[%d].lost_ids", i), len(d.LostIDs), MaxLostIDs)
+		for _, id := range d.LostIDs {
+			text(fmt.Sprintf("directions[%d].lost_ids", i), id)
+		}
+	}
+	for i, d := range r.Detections {
+		if !d.Site.Valid() {
+			wrong.Add(fmt.Sprintf("detections[%d].site", i), string(d.Site), federation.SiteIDForm)
+		}
+		if d.Seconds != nil {
+			text(fmt.Sprintf("detections[%d].status", i), string(d.Status))
+		}
+		if d.Cause != "" {
+			text(fmt.Sprintf("detections[%d].cause", i), string(d.Cause))
+		}
+	}
+	return wrong.Err("the report is not valid")
 }
 
 //go:embed report.html

@@ -1,0 +1,6 @@
+-- What the last drills found out.
+CREATE TABLE drills (
+    run     TEXT PRIMARY KEY,
+    kept_at INTEGER NOT NULL,
+    report  TEXT NOT NULL -- JSON
+) STRICT;
