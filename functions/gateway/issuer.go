@@ -49,7 +49,7 @@ func (g *gateway) beginSignIn(w http.ResponseWriter, r *http.Request) {
 	c := g.pendingCookie(r, base64.RawURLEncoding.EncodeToString(data)) //nolint:gosec // Secure is set wherever the person came over TLS
 	c.MaxAge = int(pendingFor.Seconds())
 	http.SetCookie(w, c)
-	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // the issuer's own address
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // finishSignIn opens a session for who comes back from the issuer. The page that it

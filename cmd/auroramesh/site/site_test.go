@@ -67,9 +67,9 @@ func TestTheGatewayTellsWhenTheCertificateOfTheAPIExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for name, want := range map[string]int{"gateway": 1, "deadletters": 0} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
 		running, err := site.Start(ctx, site.Config{Settings: s, Version: "0.0.1", Functions: []string{name}, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)

@@ -137,7 +137,7 @@ func (k *Console) guide() guidePage {
 
 // part is a template of a page with what it shows, for who may write or only read.
 func (k *Console) part(page, name string, data any, mayWrite bool) template.HTML {
-	v := any(data)
+	v := data
 	switch name {
 	case "live", "filters", "bulkbar", "keys": // those are given the whole view
 		v = view{Page: page, Site: k.Site, Known: true, MayWrite: mayWrite, Data: data}
