@@ -19,6 +19,8 @@ type Function struct {
 	Name string
 	// Stateless says that it opens no database.
 	Stateless bool
+	// Signs says that it needs the key of the site.
+	Signs bool
 }
 
 // Versions of the programs beside auroramesh.

@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "write the made files anew")
 func list() []deploy.Function {
 	var all []deploy.Function
 	for _, e := range functions.All() {
-		all = append(all, deploy.Function{Name: e.Name, Stateless: e.Stateless})
+		all = append(all, deploy.Function{Name: e.Name, Stateless: e.Stateless, Signs: e.Signs})
 	}
 	return all
 }
@@ -204,6 +204,13 @@ type document struct {
 			} `yaml:"metadata"`
 			Spec struct {
 				Containers []container `yaml:"containers"`
+				Volumes    []struct {
+					Secret struct {
+						Items []struct {
+							Key string `yaml:"key"`
+						} `yaml:"items"`
+					} `yaml:"secret"`
+				} `yaml:"volumes"`
 			} `yaml:"spec"`
 		} `yaml:"template"`
 	} `yaml:"spec"`
@@ -250,7 +257,7 @@ func documents(t *testing.T, path string) []document {
 }
 
 func TestKubernetesHasADeploymentWithProbesAndABudgetForEachFunction(t *testing.T) {
-	deployed, budgets := map[string]bool{}, map[string]bool{}
+	deployed, budgets, keys := map[string]bool{}, map[string]bool{}, map[string][]string{}
 	for _, d := range documents(t, "infra/kubernetes/base/functions.yaml") {
 		switch d.Kind {
 		case "PodDisruptionBudget":
@@ -280,6 +287,23 @@ func TestKubernetesHasADeploymentWithProbesAndABudgetForEachFunction(t *testing.
 		}
 		for _, e := range c.Env {
 			known(t, "the deployment of "+d.Metadata.Name, e.Name)
+		}
+		keys[d.Metadata.Name] = nil
+		for _, v := range d.Spec.Template.Spec.Volumes {
+			for _, i := range v.Secret.Items {
+				if strings.HasSuffix(i.Key, ".nk") || strings.HasSuffix(i.Key, ".key") {
+					keys[d.Metadata.Name] = append(keys[d.Metadata.Name], i.Key)
+				}
+			}
+		}
+	}
+	for _, f := range list() {
+		want := []string{"functions.nk"}
+		if f.Signs {
+			want = append(want, "identity.nk")
+		}
+		if !slices.Equal(keys[f.Name], want) {
+			t.Errorf("the pods of %s have the keys %q, want %q", f.Name, keys[f.Name], want)
 		}
 	}
 	for _, name := range functions.Names() {
