@@ -91,7 +91,7 @@ func keys(ctx context.Context, p *patient) []Finding {
 		if k.Refused.Key != "" {
 			with = "with the key " + k.Refused.Key
 		}
-		mend := fmt.Sprintf("Either %s has a new key, or somebody speaks in its name. Ask there for what auroramesh identity prints. Where that is the key: auroramesh trust pin %s KEY.", k.Site, k.Site)
+		mend := fmt.Sprintf("Either %s has a new key, or somebody speaks in its name. Ask there what auroramesh identity prints, and pin that, whichever it is: auroramesh trust pin %s KEY.", k.Site, k.Site)
 		if k.Local {
 			mend = "Give the site its identity.nk back; or, where the new key is meant, here and at every peer: auroramesh trust pin " + string(k.Site) + " KEY."
 		}
