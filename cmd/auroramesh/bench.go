@@ -62,17 +62,23 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 }
 
 func writeBench(w io.Writer, r bench.Report) error {
-	t := newTable(w, "WORKLOAD", "MESH", "FROM", "TO", "P99", "BESIDE", "FROM", "TO", "P99", "RATIO", "FROM", "TO", "GOAL")
+	t := newTable(w, "WORKLOAD", "MESH", "FROM", "TO", "P99", "CPU", "MEMORY", "BESIDE", "FROM", "TO", "P99", "CPU", "RATIO", "FROM", "TO", "GOAL")
 	p99 := func(s bench.Series) string {
 		if s.P99 == 0 {
 			return "-"
 		}
 		return fmt.Sprintf("%.1f ms", s.P99)
 	}
+	cpu := func(s bench.Series) string {
+		if s.CPU == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.0f µs", s.CPU)
+	}
 	for _, x := range r.Results {
 		value := func(v float64) string { return bench.Format(v, x.Unit) }
-		t.row(x.Name, value(x.Own.Median), value(x.Own.Min), value(x.Own.Max), p99(x.Own),
-			value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside),
+		t.row(x.Name, value(x.Own.Median), value(x.Own.Min), value(x.Own.Max), p99(x.Own), cpu(x.Own), fmt.Sprintf("%.0f MB", x.Own.Memory),
+			value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside), cpu(x.Beside),
 			fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.2f", x.Ratio.Min), fmt.Sprintf("%.2f", x.Ratio.Max), x.Goal)
 	}
 	if err := t.write(w); err != nil {

@@ -109,7 +109,7 @@ func TestOfAlertsThatComeTogetherABadOneFailsAlone(t *testing.T) {
 	// The first one of each may be far larger than its double.
 	var many []ask.AlertRaising
 	for n := range 8 {
-		large.Alert.Title = fmt.Sprint("large ", n)
+		large.Alert.Title, large.Audit = fmt.Sprint("large ", n), nil
 		raise(large)
 		many = append(many, item(large.Alert.Title, federation.Low))
 	}

@@ -103,7 +103,7 @@ func (r relay) relay(ctx context.Context) error {
 		if err := r.store.Published(ctx, r.now(), done); err != nil {
 			return fmt.Errorf("clearing the outbox: %w", err)
 		}
-		if failed != nil {
+		if failed != nil || len(queued) < batch { // whoever has put more there since has nudged
 			return failed
 		}
 	}

@@ -15,12 +15,10 @@ type gatherer[T, R any] struct {
 	// most is how many items go together, and mostBytes how large they may be in all; one alone may be larger.
 	most, mostBytes int
 	size            func(T) int
-	// lanes is how many messages may be on their way at a time.
-	lanes int
 
 	mu      sync.Mutex
 	waiting []*gathered[T, R]
-	busy    int // lanes
+	busy    bool // a message is on its way
 }
 
 type gathered[T, R any] struct {
@@ -37,8 +35,8 @@ func (g *gatherer[T, R]) put(ctx context.Context, item T) (R, error) {
 	w := &gathered[T, R]{ctx: context.WithoutCancel(ctx), item: item, bytes: g.size(item), done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
-	if g.busy < g.lanes {
-		g.busy++
+	if !g.busy {
+		g.busy = true
 		go g.sendWaiting()
 	}
 	g.mu.Unlock()
@@ -63,7 +61,7 @@ func (g *gatherer[T, R]) sendWaiting() {
 	}
 }
 
-// take is what goes next, the oldest first. Where nothing waits the lane is free again.
+// take is what goes next, the oldest first.
 func (g *gatherer[T, R]) take() []*gathered[T, R] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -76,8 +74,6 @@ func (g *gatherer[T, R]) take() []*gathered[T, R] {
 	}
 	batch := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
-	if n == 0 {
-		g.busy--
-	}
+	g.busy = n > 0
 	return batch
 }

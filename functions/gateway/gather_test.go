@@ -19,9 +19,9 @@ type held struct {
 	let  chan error
 }
 
-func hold(lanes int) *held {
+func hold() *held {
 	h := &held{sent: make(chan []string, 10), let: make(chan error)}
-	h.gatherer = gatherer[string, string]{most: 3, mostBytes: 10, size: func(s string) int { return len(s) }, lanes: lanes}
+	h.gatherer = gatherer[string, string]{most: 3, mostBytes: 10, size: func(s string) int { return len(s) }}
 	h.send = func(_ context.Context, items []string) ([]string, error) {
 		h.sent <- slices.Clone(items)
 		err := <-h.let
@@ -58,7 +58,7 @@ func (h *held) pending() int {
 }
 
 func TestWhatComesMeanwhileGoesTogether(t *testing.T) {
-	h := hold(1)
+	h := hold()
 	first := h.ask(t, "a")
 	if diff := cmp.Diff([]string{"a"}, <-h.sent); diff != "" { // at once, and alone
 		t.Error(diff)
@@ -74,24 +74,9 @@ func TestWhatComesMeanwhileGoesTogether(t *testing.T) {
 	if diff := cmp.Diff([]string{"a!", "b!", "c!", "d!", "e!", "0123456789!", "f!"}, append(first(), rest()...)); diff != "" {
 		t.Errorf("answers (-want +got):\n%s", diff)
 	}
-	again := h.ask(t, "g") // the lane was given up
+	again := h.ask(t, "g") // at once again
 	h.let <- errors.New("no")
 	if diff := cmp.Diff([]string{"no"}, again()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestTwoMayBeOnTheirWay(t *testing.T) {
-	h := hold(2)
-	waits := h.ask(t, "a")
-	<-h.sent
-	more := h.ask(t, "b")
-	if diff := cmp.Diff([]string{"b"}, <-h.sent); diff != "" {
-		t.Error(diff)
-	}
-	h.let <- nil
-	h.let <- nil
-	if diff := cmp.Diff([]string{"a!", "b!"}, append(waits(), more()...)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -57,7 +57,7 @@ func (r auditHeadRow) head() access.Head { return access.Head{Seq: r.Seq, Hash: 
 // head. One whose id is there already is passed over.
 func (s *Store) AppendAudit(ctx context.Context, entries []access.Entry) (head access.Head, err error) {
 	err = s.write(ctx, "writing the audit log", func(ctx context.Context, tx bun.Tx) error {
-		head, err = s.appendAudit(ctx, tx, entries)
+		head, err = s.appendAudit(ctx, tx, entries, true)
 		return err
 	})
 	return head, err
@@ -65,8 +65,9 @@ func (s *Store) AppendAudit(ctx context.Context, entries []access.Entry) (head a
 
 // appendAudit is [Store.AppendAudit] as part of a transaction: what is done and
 // its record then stand or fall together. The lock of the head makes those who
-// append go one after the other, or the chain would fork.
-func (s *Store) appendAudit(ctx context.Context, tx bun.Tx, entries []access.Entry) (access.Head, error) {
+// append go one after the other, or the chain would fork. again says that some may be
+// there already.
+func (s *Store) appendAudit(ctx context.Context, tx bun.Tx, entries []access.Entry, again bool) (access.Head, error) {
 	last := auditHeadRow{One: 1}
 	if err := s.dialect.forUpdate(tx.NewSelect().Model(&last).WherePK()).Scan(ctx); err != nil {
 		return access.Head{}, err
@@ -75,17 +76,19 @@ func (s *Store) appendAudit(ctx context.Context, tx bun.Tx, entries []access.Ent
 	if len(entries) == 0 {
 		return head, nil
 	}
-	ids := make([]string, len(entries))
-	for i, e := range entries {
-		ids[i] = e.ID
-	}
-	var there []string
-	if err := tx.NewSelect().Model((*auditRow)(nil)).Column("id").Where("id IN ?", bun.Tuple(ids)).Scan(ctx, &there); err != nil {
-		return head, err
-	}
 	known := map[string]bool{}
-	for _, id := range there {
-		known[id] = true
+	if again {
+		ids := make([]string, len(entries))
+		for i, e := range entries {
+			ids[i] = e.ID
+		}
+		var there []string
+		if err := tx.NewSelect().Model((*auditRow)(nil)).Column("id").Where("id IN ?", bun.Tuple(ids)).Scan(ctx, &there); err != nil {
+			return head, err
+		}
+		for _, id := range there {
+			known[id] = true
+		}
 	}
 	var rows []auditRow
 	for _, e := range entries {
@@ -107,12 +110,12 @@ func (s *Store) appendAudit(ctx context.Context, tx bun.Tx, entries []access.Ent
 	return head, err
 }
 
-// noteAudit is [Store.appendAudit] for who has no use of the head, and maybe no entry.
+// noteAudit is [Store.appendAudit] for entries that are new, or none.
 func (s *Store) noteAudit(ctx context.Context, tx bun.Tx, entries []access.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	_, err := s.appendAudit(ctx, tx, entries)
+	_, err := s.appendAudit(ctx, tx, entries, false)
 	return err
 }
 

@@ -35,7 +35,7 @@ func prepareBacklog(ctx context.Context, b *bed) (pair, error) {
 		return pair{}, err
 	}
 	return pair{
-		own:    func(ctx context.Context) (Sample, error) { return m.drain(ctx, n) },
+		own:    func(ctx context.Context) (Sample, error) { return b.drain(ctx, m, n) },
 		beside: func(ctx context.Context) (Sample, error) { return m.send(ctx, payloads) },
 	}, m.delay(ctx, roundTrip)
 }
@@ -83,5 +83,5 @@ func (m *mesh) send(ctx context.Context, payloads [][]byte) (Sample, error) {
 	if err := reach(int64(len(payloads))); err != nil {
 		return Sample{}, err
 	}
-	return Sample{Value: float64(len(payloads)) / time.Since(begun).Seconds()}, nil
+	return Sample{Value: float64(len(payloads)) / time.Since(begun).Seconds(), items: len(payloads)}, nil
 }

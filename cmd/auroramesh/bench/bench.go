@@ -58,6 +58,13 @@ type pair struct {
 type Sample struct {
 	Value float64 `json:"value"`            // in the unit of the workload
 	P99   float64 `json:"p99_ms,omitempty"` // of what each request took; 0 where there are none
+	// CPU is the processor time of one alert or request, here and in PostgreSQL, in
+	// microseconds: of the client and of both sites, with all that they do besides.
+	CPU float64 `json:"cpu_us,omitempty"`
+	// Memory is the most that this process held meanwhile, in megabytes.
+	Memory float64 `json:"memory_mb,omitempty"`
+
+	items int // how many alerts or requests there were
 }
 
 // Workloads are those that exist, in the order in which they run.
@@ -130,12 +137,12 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 	}
 	result = Result{Name: w.Name, Does: w.Does, BesideDoes: w.Beside, Unit: w.Unit, Goal: w.Goal}
 	own := func() error {
-		s, err := b.profiled(w.Name, func() (Sample, error) { return p.own(ctx) })
+		s, err := b.profiled(w.Name, func() (Sample, error) { return b.weighed(ctx, p.own) })
 		result.Own.add(s)
 		return err
 	}
 	beside := func() error {
-		s, err := p.beside(ctx)
+		s, err := b.weighed(ctx, p.beside)
 		result.Beside.add(s)
 		return cmp.Or(err, ctx.Err())
 	}
@@ -157,6 +164,19 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 	}
 	result.compare()
 	return result, nil
+}
+
+// weighed runs one round, and says what it took of the machine, where the round itself,
+// which may have prepared something first, has not.
+func (b *bed) weighed(ctx context.Context, round func(context.Context) (Sample, error)) (Sample, error) {
+	forgetPeak()
+	before := b.spent()
+	s, err := round(ctx)
+	if s.CPU == 0 && s.items > 0 {
+		s.CPU = per(s.items, b.spent()-before)
+	}
+	s.Memory = peak()
+	return s, err
 }
 
 // size is n at the scale of the benchmark, and at least 1.

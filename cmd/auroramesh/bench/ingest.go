@@ -34,14 +34,14 @@ func prepareIngest(ctx context.Context, b *bed) (pair, error) {
 	}
 	n := b.size(waitingAlerts)
 	return pair{
-		own:    func(ctx context.Context) (Sample, error) { return m.drain(ctx, n) },
+		own:    func(ctx context.Context) (Sample, error) { return b.drain(ctx, m, n) },
 		beside: func(ctx context.Context) (Sample, error) { return b.copyRows(ctx, n) },
 	}, nil
 }
 
 // drain lets n alerts wait for the leaf in the hub's stream, and measures how fast they
 // are stored once the leaf may have them.
-func (m *mesh) drain(ctx context.Context, n int) (Sample, error) {
+func (b *bed) drain(ctx context.Context, m *mesh, n int) (Sample, error) {
 	js, err := jetstream.New(m.conn[hub], jetstream.WithPublishAsyncMaxPending(4000))
 	if err != nil {
 		return Sample{}, fmt.Errorf("opening JetStream: %w", err)
@@ -74,7 +74,7 @@ func (m *mesh) drain(ctx context.Context, n int) (Sample, error) {
 	if waiting, err := left(); err != nil || waiting != n {
 		return Sample{}, errors.Join(err, fmt.Errorf("%d alerts wait, where %d should", waiting, n))
 	}
-	begun := time.Now()
+	before, begun := b.spent(), time.Now()
 	if _, err := stream.ResumeConsumer(ctx, name); err != nil {
 		return Sample{}, fmt.Errorf("letting the leaf have them: %w", err)
 	}
@@ -86,12 +86,12 @@ func (m *mesh) drain(ctx context.Context, n int) (Sample, error) {
 			return Sample{}, err
 		}
 	}
-	took := time.Since(begun)
+	took, spent := time.Since(begun), b.spent()-before
 	var stored int
 	if err := m.db[leaf].QueryRow(ctx, "SELECT count(*) FROM alerts WHERE origin_site = $1", string(hub)).Scan(&stored); err != nil || stored != n {
 		return Sample{}, errors.Join(err, fmt.Errorf("%d alerts are stored, where %d should be", stored, n))
 	}
-	return Sample{Value: float64(n) / took.Seconds()}, nil
+	return Sample{Value: float64(n) / took.Seconds(), CPU: per(n, spent)}, nil
 }
 
 // fill publishes n alerts to the hub's stream, as the hub with its key.
@@ -133,10 +133,11 @@ func (b *bed) copyRows(ctx context.Context, n int) (Sample, error) {
 		rows[i] = r
 	}
 	batches := (n + copied - 1) / copied
+	before := b.spent()
 	s, err := load(ctx, 2, batches, func(ctx context.Context, i int) error {
 		return b.copyBatch(ctx, rows[i*copied:min((i+1)*copied, n)])
 	})
-	return Sample{Value: s.Value * float64(n) / float64(batches)}, err
+	return Sample{Value: s.Value * float64(n) / float64(batches), CPU: per(n, b.spent()-before)}, err
 }
 
 func (b *bed) copyBatch(ctx context.Context, rows [][]any) error {

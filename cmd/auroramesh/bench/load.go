@@ -42,7 +42,7 @@ func load(ctx context.Context, workers, n int, call func(context.Context, int) e
 	if err := context.Cause(ctx); err != nil {
 		return Sample{}, err
 	}
-	return Sample{Value: float64(n) / time.Since(begun).Seconds(), P99: ms(percentile(took, 0.99))}, nil
+	return Sample{Value: float64(n) / time.Since(begun).Seconds(), P99: ms(percentile(took, 0.99)), items: n}, nil
 }
 
 // percentile is the smallest value that at least the share p of all do not exceed.
@@ -55,7 +55,7 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 
 // latencies is the sample of a workload that is measured by what one thing takes.
 func latencies(took []time.Duration) Sample {
-	return Sample{Value: ms(percentile(took, 0.5)), P99: ms(percentile(took, 0.99))}
+	return Sample{Value: ms(percentile(took, 0.5)), P99: ms(percentile(took, 0.99)), items: len(took)}
 }
 
 // profiled runs a round, under the profiler where the options ask for it. The files

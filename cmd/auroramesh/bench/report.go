@@ -36,7 +36,9 @@ type Result struct {
 // Series is the rounds of one side.
 type Series struct {
 	Spread
-	P99     float64  `json:"p99_ms,omitempty"` // the median of the rounds'
+	P99     float64  `json:"p99_ms,omitempty"` // the median of the rounds', as are the next two
+	CPU     float64  `json:"cpu_us,omitempty"`
+	Memory  float64  `json:"memory_mb,omitempty"`
 	Samples []Sample `json:"samples"`
 }
 
@@ -58,15 +60,28 @@ func (s *Series) add(sample Sample) { s.Samples = append(s.Samples, sample) }
 
 // compare fills in what follows from the samples.
 func (r *Result) compare() {
-	var own, beside, ratios, ownP99, besideP99 []float64
+	var own, beside, ratios []float64
 	for i, o := range r.Own.Samples {
 		b := r.Beside.Samples[i]
 		own, beside = append(own, o.Value), append(beside, b.Value)
-		ownP99, besideP99 = append(ownP99, o.P99), append(besideP99, b.P99)
 		ratios = append(ratios, o.Value/b.Value)
 	}
 	r.Own.Spread, r.Beside.Spread, r.Ratio = SpreadOf(own), SpreadOf(beside), SpreadOf(ratios)
-	r.Own.P99, r.Beside.P99 = SpreadOf(ownP99).Median, SpreadOf(besideP99).Median
+	r.Own.medians()
+	r.Beside.medians()
+}
+
+func (s *Series) medians() {
+	of := func(value func(Sample) float64) float64 {
+		var all []float64
+		for _, sample := range s.Samples {
+			all = append(all, value(sample))
+		}
+		return SpreadOf(all).Median
+	}
+	s.P99 = of(func(s Sample) float64 { return s.P99 })
+	s.CPU = of(func(s Sample) float64 { return s.CPU })
+	s.Memory = of(func(s Sample) float64 { return s.Memory })
 }
 
 // SpreadOf is the spread of one value or more; the median of an even number lies between the two in the middle.
