@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +86,29 @@ func writeBench(w io.Writer, r bench.Report) error {
 	if err := t.write(w); err != nil {
 		return err
 	}
+	for _, x := range r.Results {
+		for _, side := range []struct {
+			name   string
+			series bench.Series
+		}{{"", x.Own}, {", beside", x.Beside}} {
+			more := side.series.Samples[len(side.series.Samples)-1].More
+			for _, name := range slices.Sorted(maps.Keys(more)) {
+				if _, err := fmt.Fprintf(w, "%s%s: %s %.4g\n", x.Name, side.name, name, more[name]); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	_, err := fmt.Fprintf(w, "\nMedians of %d rounds at scale %g, with the least and the most. auroramesh %s, %s, %s, %d CPUs, %s.\n",
 		r.Rounds, r.Scale, r.Version, r.Go, r.OS, r.CPUs, r.At.Format(time.RFC3339))
 	return err
 }
+
+// benchPartCmd is what a workload runs in a process of its own; nobody else has use for it.
+type benchPartCmd struct {
+	Kind string `arg:""`
+	Of   string `arg:""`
+}
+
+// Run runs the part until its input ends.
+func (c *benchPartCmd) Run(io *stdio) error { return bench.Part(c.Kind, c.Of, io.in, io.out) }

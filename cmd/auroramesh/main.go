@@ -50,6 +50,8 @@ type cli struct {
 	Drill      drillCmd      `cmd:"" help:"Prove the promise: break the line between two sites, heal it, and compare their queues."`
 	Bench      benchCmd      `cmd:"" help:"Measure the mesh beside its limits, in the same run."`
 
+	BenchPart benchPartCmd `cmd:"" hidden:"" help:"A part of a benchmark."`
+
 	DeadLetters deadLettersCmd `cmd:"" name:"deadletters" help:"List, show, retry and drop the messages that a site could not handle."`
 }
 

@@ -30,6 +30,8 @@ const (
 	// the first of them waits for more that the origin says are there.
 	batch  = 1000
 	linger = 50 * time.Millisecond
+	// calm is how long nothing must have happened between the sites until a pull costs less.
+	calm = 30 * time.Second
 )
 
 // New is the function for one site.
@@ -44,7 +46,8 @@ func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func
 		Name:        "alertsink",
 		Description: "Pulls the alerts that the peers share and stores what is new, each exactly once.",
 		Triggers: []function.Trigger{
-			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger), function.VerifiedOrigin(), function.Buried(s.buried)),
+			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger), function.VerifiedOrigin(), function.Buried(s.buried),
+				function.Calm(calm, isNews, subject.Connected, subject.Disconnected, subject.Event(bus.Site().ID, federation.LinkTransition))),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},
 	}
@@ -55,6 +58,20 @@ type sink struct {
 	bus      *function.Bus
 	received *prometheus.CounterVec
 	now      func() time.Time
+}
+
+// isNews reports whether a message tells that a pull may have been lost with a link: that
+// a link is another, or that a leafnode, and not a client, came or went.
+func isNews(subj string, data []byte) bool {
+	if subj != subject.Connected && subj != subject.Disconnected {
+		return true
+	}
+	var of struct {
+		Client struct {
+			Kind string `json:"kind"`
+		} `json:"client"`
+	}
+	return json.Unmarshal(data, &of) != nil || of.Client.Kind == "Leafnode"
 }
 
 // peers lists the consumers that each known peer keeps for this site.

@@ -45,7 +45,7 @@ func SourceOf(ctx context.Context) Source {
 // A failure that time may mend (Unavailable, Timeout) is retried without end.
 // The handler is called once more for a dead letter where [RetryEndpoint] is asked.
 func ConsumeEach[M any](sources func(context.Context) ([]Source, error), rescan time.Duration, handler func(context.Context, []M) error, opts ...Option) Trigger {
-	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler}
+	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler, news: newNews()}
 }
 
 // Refused is what a [Consume] handler returns where it is done with the whole batch,
@@ -66,6 +66,7 @@ type consumeTrigger[M any] struct {
 	sources func(context.Context) ([]Source, error)
 	rescan  time.Duration
 	handler func(context.Context, []M) error
+	news    *news
 }
 
 func (t *consumeTrigger[M]) describe(*Running) (name, kind, detail string) {
@@ -79,6 +80,11 @@ func (t *consumeTrigger[M]) start(r *Running, m *meter) error {
 	r.supervise(m, func(ctx context.Context) error {
 		if err := r.ensureDeadLetters(ctx); err != nil {
 			return err
+		}
+		stop, err := t.listen(r)
+		defer stop()
+		if err != nil {
+			return fmt.Errorf("listening to what happens to the links: %w", err)
 		}
 		return t.follow(ctx, r, m)
 	})
@@ -156,10 +162,16 @@ func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s 
 	if err != nil {
 		return fmt.Errorf("finding the consumer %s: %w", s, err)
 	}
-	return r.pull(ctx, m, s.Site, c, t.batch, t.linger, func(msgs []jetstream.Msg) func() {
-		m.metrics.lag.note(m, s, msgs[len(msgs)-1])
-		return t.open(r, m, s, msgs)
-	})
+	if t.calm > 0 && s.Site != r.bus.site.ID {
+		return t.paced(ctx, r, m, s, c)
+	}
+	return r.pull(ctx, m, s.Site, c, brisk, t.batch, t.linger, func() {}, func(msgs []jetstream.Msg) func() { return t.handOver(r, m, s, msgs) })
+}
+
+// handOver notes how far behind the source is, and opens a batch of it.
+func (t *consumeTrigger[M]) handOver(r *Running, m *meter, s Source, msgs []jetstream.Msg) (handle func()) {
+	m.metrics.lag.note(m, s, msgs[len(msgs)-1])
+	return t.open(r, m, s, msgs)
 }
 
 // open decodes a batch, and ends what cannot be. What it returns has the others handled.
@@ -316,14 +328,15 @@ func giveBack(r *Running, msgs []jetstream.Msg) {
 // pull hands over messages of a consumer at origin, up to batch at a time, until ctx ends
 // and the batch in hand is done, or the consumer is lost; what else was fetched is
 // given back. A batch is opened while the one before it is handled; they are handled in
-// their order, one at a time. The short expiry and heartbeat find a dead link within two seconds,
-// and a pull that was lost with a link is renewed as soon as the link is back.
-func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, c jetstream.Consumer, batch int, linger time.Duration, open func([]jetstream.Msg) (handle func())) error {
+// their order, one at a time. The heartbeat of the pace finds a pull that was lost with a link; it is
+// renewed as soon as the link is back. missing is told of each that does not come; a calm
+// pull ends with the first.
+func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, c jetstream.Consumer, p pace, batch int, linger time.Duration, missing func(), open func([]jetstream.Msg) (handle func())) error {
 	acknowledged, err := r.bus.acknowledger(ctx, origin)
 	if err != nil {
 		return err
 	}
-	it, err := c.Messages(jetstream.PullMaxMessages(3*batch), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second))
+	it, err := c.Messages(jetstream.PullMaxMessages(3*batch), jetstream.PullExpiry(p.expiry), jetstream.PullHeartbeat(p.heartbeat))
 	if err != nil {
 		return fmt.Errorf("pulling: %w", err)
 	}
@@ -350,7 +363,10 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 		switch {
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil
+		case errors.Is(err, jetstream.ErrNoHeartbeat) && p == calm:
+			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			missing()
 			// The iterator goes on and asks again by itself. But a consumer that is gone,
 			// alone or with all that its server kept, never answers: look it up anew.
 			if missed++; missed >= 5 || gone(ctx, c) {

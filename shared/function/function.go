@@ -61,6 +61,9 @@ type options struct {
 	keyFile  string
 	from     func(subject string) federation.SiteID
 	origin   bool
+	calm     time.Duration
+	isNews   func(subject string, data []byte) bool
+	newsOn   []string
 	again    time.Duration
 }
 

@@ -42,7 +42,7 @@ type Workload struct {
 	Name   string
 	Does   string // what is measured
 	Beside string // what stands beside it
-	Unit   string // of the value: a rate, of which more is better, or milliseconds
+	Unit   string // of the value: a rate, of which more is better, or a time or share, of which less is
 	Goal   string // of the ratio
 	// prepare makes the two sides ready on the bed. What it leaves to be undone the bed undoes.
 	prepare func(context.Context, *bed) (pair, error)
@@ -63,6 +63,8 @@ type Sample struct {
 	CPU float64 `json:"cpu_us,omitempty"`
 	// Memory is the most that this process held meanwhile, in megabytes.
 	Memory float64 `json:"memory_mb,omitempty"`
+	// More are figures that go with the value, each by its name and unit.
+	More map[string]float64 `json:"more,omitempty"`
 
 	items int // how many alerts or requests there were
 }
@@ -73,7 +75,9 @@ func Workloads() []Workload {
 	all = append(all, intakes...)
 	all = append(all, endToEnds...)
 	all = append(all, queries...)
-	return append(all, backlog)
+	all = append(all, backlog)
+	all = append(all, pulls...)
+	return append(all, gossip, start, idle)
 }
 
 // chosen are the workloads that the options name.

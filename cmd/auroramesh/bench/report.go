@@ -96,6 +96,10 @@ func Format(v float64, unit string) string {
 	switch {
 	case unit == milliseconds:
 		return fmt.Sprintf("%.2f ms", v)
+	case unit == core:
+		return fmt.Sprintf("%.1f %%", v)
+	case unit == megabytes:
+		return fmt.Sprintf("%.0f MB", v)
 	case v >= 10_000:
 		return fmt.Sprintf("%.1f k/s", v/1000)
 	}
@@ -107,4 +111,6 @@ const (
 	milliseconds = "ms"
 	alerts       = "alerts/s"
 	requests     = "requests/s"
+	core         = "percent of a core"
+	megabytes    = "MB resident"
 )

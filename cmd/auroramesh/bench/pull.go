@@ -1,0 +1,272 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	infra "github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// pulls are what it costs that every site pulls from every other while nothing is shared.
+var pulls = []Workload{idlePulls(10), idlePulls(50)}
+
+// calmAfter is when the pulls of the leaves are calm: sooner than those of alertsink,
+// whose pace they are at from then on.
+const calmAfter = 2 * time.Second
+
+// window is how long a share of the processor is measured: an interval of the gossip, and half of a calm pull.
+func (b *bed) window() time.Duration {
+	if b.Scale < 0.1 {
+		return 2 * time.Second
+	}
+	return 15 * time.Second
+}
+
+func idlePulls(sites int) Workload {
+	return Workload{
+		Name: "pull-" + strconv.Itoa(sites), Unit: core, Goal: "none: it says where pulling from every site ends",
+		Does:   fmt.Sprintf("the NATS server of the hub, while %d leaves pull from each other and nothing is shared", sites),
+		Beside: "the same with the leaves joined, and no pull",
+		prepare: func(ctx context.Context, b *bed) (pair, error) {
+			s, err := joinStar(ctx, max(b.size(sites), 2), b.Log)
+			return pair{
+				own: func(ctx context.Context) (Sample, error) {
+					return s.idle(ctx, 2*b.window(), true)
+				},
+				beside: func(ctx context.Context) (Sample, error) { return s.idle(ctx, 2*b.window(), false) },
+				end:    s.close,
+			}, err
+		},
+	}
+}
+
+// hubConf is a hub as in a deployment that has relays: it passes on and keeps nothing.
+const hubConf = `server_name: hub
+listen: "127.0.0.1:-1"
+http: "127.0.0.1:-1"
+accounts { AURORA { users: [ { user: aurora } ] } }
+no_auth_user: aurora
+leafnodes { listen: "127.0.0.1:-1", no_advertise: true, authorization { account: AURORA } }
+`
+
+// star is a hub and its leaves, each with a stream of shared alerts and the lanes of all others.
+type star struct {
+	log    *slog.Logger
+	dir    string
+	hub    *process
+	where  at
+	leaves []*server.Server
+}
+
+func starSite(i int) federation.SiteID { return federation.SiteID(fmt.Sprintf("site-%04d", i)) }
+
+func joinStar(ctx context.Context, n int, log *slog.Logger) (s *star, err error) {
+	s = &star{log: log}
+	if s.dir, err = os.MkdirTemp("", "auroramesh-bench-"); err != nil {
+		return s, fmt.Errorf("making a directory: %w", err)
+	}
+	conf := filepath.Join(s.dir, "hub.conf")
+	if err := os.WriteFile(conf, []byte(hubConf), 0o600); err != nil {
+		return s, fmt.Errorf("writing the configuration of the hub: %w", err)
+	}
+	if s.hub, s.where, err = part(ctx, PartServer, conf); err != nil {
+		return s, err
+	}
+	for i := range n {
+		if err := s.join(ctx, i, n); err != nil {
+			return s, fmt.Errorf("joining %s: %w", starSite(i), err)
+		}
+	}
+	for {
+		t, err := s.where.traffic(ctx)
+		if err != nil || t.Leaves == n {
+			return s, err
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return s, err
+		}
+	}
+}
+
+// join starts the server of leaf i of n, with what the others pull from there. What it
+// keeps it keeps in memory: nothing is written while nothing is shared.
+func (s *star) join(ctx context.Context, i, n int) error {
+	o := &server.Options{}
+	if err := o.ProcessConfigString(infra.DevLeaf); err != nil {
+		return fmt.Errorf("reading the NATS configuration: %w", err)
+	}
+	id := starSite(i)
+	o.ServerName, o.JetStreamDomain, o.StoreDir = string(id), subject.Domain(id), filepath.Join(s.dir, string(id))
+	o.Port, o.NoSigs, o.NoLog = server.RANDOM_PORT, true, true
+	o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: s.where.Leaf}}
+	srv, err := server.NewServer(o)
+	if err != nil {
+		return fmt.Errorf("making the NATS server: %w", err)
+	}
+	srv.Start()
+	s.leaves = append(s.leaves, srv)
+	if !srv.ReadyForConnections(10 * time.Second) {
+		return errors.New("the NATS server did not start within 10s")
+	}
+	bus, err := s.bus(ctx, i)
+	if err != nil {
+		return err
+	}
+	defer bus.Conn().Close()
+	alerts, err := bus.JetStream().CreateStream(ctx, jetstream.StreamConfig{Name: subject.AlertStream(id), Subjects: []string{subject.AllAlerts}, Storage: jetstream.MemoryStorage})
+	if err != nil {
+		return fmt.Errorf("making a stream: %w", err)
+	}
+	for peer := range n {
+		if peer == i {
+			continue
+		}
+		for _, lane := range subject.AlertConsumers(starSite(peer)) {
+			c := jetstream.ConsumerConfig{Durable: lane.Consumer, AckPolicy: jetstream.AckExplicitPolicy}
+			for _, severity := range lane.Severities {
+				c.FilterSubjects = append(c.FilterSubjects, subject.Alert(severity))
+			}
+			if _, err := alerts.CreateConsumer(ctx, c); err != nil {
+				return fmt.Errorf("making a consumer: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *star) bus(ctx context.Context, i int) (*function.Bus, error) {
+	return function.Connect(ctx, federation.Identity{ID: starSite(i), Name: string(starSite(i)), Tier: federation.Secondary, Version: "0.0.0"}, "alertsink", s.leaves[i].ClientURL(), s.log)
+}
+
+// pull begins to pull at every leaf, as alertsink does, and waits until every lane of every site is pulled from.
+func (s *star) pull(ctx context.Context) (stop func(context.Context) error, err error) {
+	var running []*function.Running
+	stop = func(ctx context.Context) error {
+		var failed []error
+		for _, r := range running {
+			failed = append(failed, r.Stop(ctx))
+		}
+		return errors.Join(failed...)
+	}
+	lanes := 0
+	for i := range s.leaves {
+		bus, err := s.bus(ctx, i)
+		if err != nil {
+			return stop, err
+		}
+		own := starSite(i)
+		var sources []function.Source
+		for peer := range s.leaves {
+			if peer != i {
+				for _, lane := range subject.AlertConsumers(own) {
+					sources = append(sources, function.Source{Site: starSite(peer), Stream: subject.AlertStream(starSite(peer)), Consumer: lane.Consumer})
+				}
+			}
+		}
+		lanes = len(sources)
+		r, err := function.Start(function.Function{
+			Name: "alertsink", Description: "Pulls from every peer.",
+			Triggers: []function.Trigger{function.ConsumeEach(
+				func(context.Context) ([]function.Source, error) { return sources, nil }, time.Minute,
+				func(context.Context, []json.RawMessage) error { return nil }, function.Named("alerts"), function.Batch(500, 50*time.Millisecond), function.Calm(calmAfter, func(string, []byte) bool { return true }))},
+		}, bus, function.NewMetrics(prometheus.NewRegistry()), s.log)
+		if err != nil {
+			return stop, err
+		}
+		running = append(running, r)
+	}
+	return stop, errors.Join(s.pulled(ctx, lanes), pause(ctx, 2*calmAfter))
+}
+
+// pulled waits until so many lanes of each leaf have somebody who waits for alerts.
+func (s *star) pulled(ctx context.Context, lanes int) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for i := range s.leaves {
+		bus, err := s.bus(ctx, i)
+		if err != nil {
+			return err
+		}
+		defer bus.Conn().Close()
+		alerts, err := bus.JetStream().Stream(ctx, subject.AlertStream(starSite(i)))
+		if err != nil {
+			return fmt.Errorf("reading the stream of %s: %w", starSite(i), err)
+		}
+		for waiting := 0; waiting < lanes; {
+			waiting = 0
+			all := alerts.ListConsumers(ctx)
+			for c := range all.Info() {
+				if c.NumWaiting > 0 {
+					waiting++
+				}
+			}
+			if err := all.Err(); err != nil {
+				return fmt.Errorf("reading the consumers of %s: %w", starSite(i), err)
+			}
+			if waiting < lanes {
+				if err := pause(ctx, 100*time.Millisecond); err != nil {
+					return fmt.Errorf("%d of the %d lanes of %s are pulled from: %w", waiting, lanes, starSite(i), err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// idle is the share of a core that the hub takes for a while.
+func (s *star) idle(ctx context.Context, d time.Duration, pulling bool) (sample Sample, err error) {
+	if pulling {
+		stop, failed := s.pull(ctx)
+		defer func() { err = errors.Join(err, stop(context.WithoutCancel(ctx))) }()
+		if failed != nil {
+			return Sample{}, failed
+		}
+	}
+	before, err := s.where.traffic(ctx)
+	if err != nil {
+		return Sample{}, err
+	}
+	if sample.Value, err = s.hub.share(ctx, d); err != nil {
+		return Sample{}, err
+	}
+	after, err := s.where.traffic(ctx)
+	if err != nil {
+		return Sample{}, err
+	}
+	resident, err := s.hub.resident()
+	n, seconds := float64(len(s.leaves)), d.Seconds()
+	sample.More = map[string]float64{
+		"consumers": 2 * n * (n - 1), "messages/s": float64(after.In-before.In) / seconds,
+		"bytes/s per link": float64(after.InBytes-before.InBytes) / seconds / (n * (n - 1) / 2), "hub MB": resident,
+	}
+	return sample, err
+}
+
+func (s *star) close() error {
+	for _, srv := range s.leaves {
+		srv.Shutdown()
+	}
+	for _, srv := range s.leaves {
+		srv.WaitForShutdown()
+	}
+	var err error
+	if s.hub != nil {
+		err = s.hub.end()
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}

@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// start is how long the demo takes until an alert can be raised.
+var start = Workload{
+	Name: "start", Unit: milliseconds, Goal: "none: the mesh under 1000 ms",
+	Does:   "from the start of the process until the two sites of the demo are at work and see each other",
+	Beside: "the same until an empty NATS server takes connections",
+	prepare: func(ctx context.Context, _ *bed) (pair, error) {
+		conf, remove, err := bareConf()
+		ready := func(kind, of string) func(context.Context) (Sample, error) {
+			return func(ctx context.Context) (Sample, error) {
+				begun := time.Now()
+				p, _, err := part(ctx, kind, of)
+				if err != nil {
+					return Sample{}, err
+				}
+				return Sample{Value: float64(time.Since(begun)) / float64(time.Millisecond)}, p.end()
+			}
+		}
+		return pair{own: ready(PartDemo, "2"), beside: ready(PartServer, conf), end: remove}, err
+	},
+}
+
+// idle is what a site needs that does nothing.
+var idle = Workload{
+	Name: "idle", Unit: megabytes, Goal: "under 2",
+	Does:   "the memory of one site at rest, with its NATS server, SQLite and all functions in one process",
+	Beside: "an empty NATS server with JetStream in a process of the same program",
+	prepare: func(ctx context.Context, b *bed) (pair, error) {
+		conf, remove, err := bareConf()
+		resting := func(kind, of string) func(context.Context) (Sample, error) {
+			return func(ctx context.Context) (s Sample, err error) {
+				p, _, err := part(ctx, kind, of)
+				if err != nil {
+					return s, err
+				}
+				defer func() { err = errors.Join(err, p.end()) }()
+				share, err := p.share(ctx, b.window())
+				if err != nil {
+					return s, err
+				}
+				s.More = map[string]float64{"% of a core": share}
+				s.Value, err = p.resident()
+				return s, err
+			}
+		}
+		return pair{own: resting(PartDemo, "1"), beside: resting(PartServer, conf), end: remove}, err
+	},
+}
+
+// bareConf is the file of a NATS server with JetStream and nothing else.
+func bareConf() (path string, remove func() error, err error) {
+	dir, err := os.MkdirTemp("", "auroramesh-bench-")
+	if err != nil {
+		return "", nil, fmt.Errorf("making a directory: %w", err)
+	}
+	path = filepath.Join(dir, "nats.conf")
+	text := fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n", filepath.Join(dir, "jetstream"))
+	return path, func() error { return os.RemoveAll(dir) }, os.WriteFile(path, []byte(text), 0o600)
+}
