@@ -113,8 +113,13 @@ func (p calmPair) tell(t *testing.T, what string) {
 	if err := p.own.Conn().Publish("links.changed", []byte(what)); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-p.told; got != what {
-		t.Fatalf("%q was told", got)
+	select {
+	case got := <-p.told:
+		if got != what {
+			t.Fatalf("%q was told", got)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatalf("waited 30s in vain until somebody asks whether %q is news", what)
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	// crowd is how many sites gossip, and every how often each does.
 	crowd       = 1000
 	gossipEvery = 15 * time.Second
+	// calming is how long a hub to which nothing happens takes until its pulls are calm.
+	calming = 35 * time.Second
 )
 
 // gossip is a hub and very many sites of which nothing is real but what they say: the
@@ -102,7 +104,10 @@ func (b *bed) gather(ctx context.Context, n int) (c *gathered, err error) {
 		c.sites = append(c.sites, s)
 		c.speaking.Go(func() { s.speak(talking, time.Duration(float64(gossipEvery)*float64(i)/float64(n))) })
 	}
-	return c, c.settled(ctx)
+	if err := c.settled(ctx); err != nil || b.Scale < 0.1 {
+		return c, err
+	}
+	return c, pause(ctx, calming)
 }
 
 // gossipConf is a hub whose sites are clients with the permissions of a leaf: a server
