@@ -100,12 +100,12 @@ func (d *desk) take(ctx context.Context, ns []number) error {
 func (d *desk) send(t *testing.T, payloads ...string) {
 	t.Helper()
 	before := d.list(t, ask.Page{}).Total
-	for _, p := range payloads {
+	for i, p := range payloads { // one after the other, so that the letters have their order
 		if _, err := d.bus.JetStream().Publish(t.Context(), "n", []byte(p)); err != nil {
 			t.Fatal(err)
 		}
+		natstest.Eventually(t, "the message is a dead letter", func() bool { return d.list(t, ask.Page{}).Total == before+i+1 })
 	}
-	natstest.Eventually(t, "the messages are dead letters", func() bool { return d.list(t, ask.Page{}).Total == before+len(payloads) })
 }
 
 func put[Req, Res any](t *testing.T, d *desk, e function.Endpoint[Req, Res], req Req) (Res, error) {
