@@ -52,6 +52,10 @@ deployed:
 screenshots dir="screenshots":
     AURORAMESH_SCREENSHOTS={{absolute_path(dir)}} go test -v -count=1 -timeout 15m -run Screenshots ./e2e/console
 
+# The console with a hundred sites and a hundred thousand alerts in it: docs/console.md.
+console-load:
+    AURORAMESH_CONSOLE_LOAD=1 go test -v -count=1 -timeout 20m -run Hundred ./e2e/console
+
 # Every workload beside its limit: docs/performance.md. `just bench query-64 --rounds 9` measures one.
 bench *args:
     go run ./cmd/auroramesh bench {{args}}

@@ -141,6 +141,9 @@ func (s *sites) queueIsWorkedIn(t *testing.T) {
 	p := s.browser.Open(t, s.Sites[0].API+"/alerts?severity=medium", browsertest.Desk)
 	first := `document.querySelector('#rows .title a')?.textContent`
 	p.Await("there is a full page of what the filter asks for", `document.querySelectorAll('#rows tr').length === 50 && `+first+` === 'Numbered 59'`)
+	if size := browsertest.Eval[float64](p, `[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/'))].reduce((n, e) => n + e.transferSize, 0)`); size < 1000 || size > 100_000 {
+		t.Errorf("a full page, its scripts and its styles take %.0f bytes over the wire", size)
+	}
 	p.Click(".pager a[rel=next]")
 	p.Await("the next page goes on where the first ended", first+` === 'Numbered 09' && document.querySelectorAll('#rows tr').length === 10 && location.search.includes('severity=medium')`)
 	p.Click(".pager a[rel=prev]")

@@ -1,6 +1,9 @@
 package gateway_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
 	"strings"
 	"testing"
 
@@ -34,5 +37,24 @@ func TestAReportOfADrillIsKeptWhereItIsOneAndShown(t *testing.T) {
 	}
 	if r := s.do(t, "GET", "/drills/none", ""); r.status != 404 || !strings.Contains(string(r.body), "is not kept here") {
 		t.Errorf("a page of none: %d %s", r.status, r.body)
+	}
+}
+
+func TestAPageIsPackedForWhoTakesThat(t *testing.T) {
+	g := guard(t)
+	plain := g.do(t, "GET", "/sign-in", "", "Accept-Encoding", "br, gzip;q=0")
+	for path, want := range map[string]string{"/sign-in": string(plain.body), "/assets/console.css": string(g.do(t, "GET", "/assets/console.css", "", "Accept-Encoding", "identity").body)} {
+		r := g.do(t, "GET", path, "", "Accept-Encoding", "br, gzip;q=0.5")
+		z, err := gzip.NewReader(bytes.NewReader(r.body))
+		if err != nil || r.header.Get("Content-Encoding") != "gzip" || r.header.Get("Vary") != "Accept-Encoding" || len(r.body) >= len(want) {
+			t.Fatalf("%s: %v, %d bytes, %v", path, err, len(r.body), r.header)
+		}
+		got, err := io.ReadAll(z)
+		if err != nil || string(got) != want || !strings.Contains(want, "sign-in") {
+			t.Errorf("%s is not the same when it is unpacked: %v", path, err)
+		}
+	}
+	if plain.header.Get("Content-Encoding") != "" {
+		t.Error("it is packed for who does not take that")
 	}
 }

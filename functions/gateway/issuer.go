@@ -87,7 +87,7 @@ func (g *gateway) finishSignIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.opened(w, r, s)
-	g.console.Onward(w, within(p.Next))
+	g.console.Onward(w, r, within(p.Next))
 }
 
 // notSignedIn shows the page to sign in, with why that did not succeed.

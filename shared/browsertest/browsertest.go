@@ -24,8 +24,10 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/heapprofiler"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -191,13 +193,44 @@ func do[T any](p *Page, a chromedp.Action[T]) T {
 	return v
 }
 
-func call[P, R any](p *Page, c cdp.Command[P, R], params P) {
+func call[P, R any](p *Page, c cdp.Command[P, R], params P) R {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, Patience)
 	defer cancel()
-	if _, err := chromedp.Call(ctx, c, params); err != nil {
+	v, err := chromedp.Call(ctx, c, params)
+	if err != nil {
 		p.t.Fatalf("in the page: %v", err)
 	}
+	return v
+}
+
+// Cost is what a page has cost the browser so far.
+type Cost struct {
+	Main   time.Duration // the time of its main thread, in all
+	Heap   float64       // bytes that its scripts hold, once garbage is collected
+	Nodes  float64       // of the document, those that are held but not shown among them
+	Events float64       // listeners
+}
+
+// Cost measures the page, once it has collected its garbage.
+func (p *Page) Cost() Cost {
+	p.t.Helper()
+	call(p, performance.Enable, performance.EnableParams{})
+	call(p, heapprofiler.CollectGarbage, cdp.Empty{})
+	var c Cost
+	for _, m := range call(p, performance.GetMetrics, cdp.Empty{}).Metrics {
+		switch m.Name {
+		case "TaskDuration":
+			c.Main = time.Duration(m.Value * float64(time.Second))
+		case "JSHeapUsedSize":
+			c.Heap = m.Value
+		case "Nodes":
+			c.Nodes = m.Value
+		case "JSEventListeners":
+			c.Events = m.Value
+		}
+	}
+	return c
 }
 
 // Eval is what an expression of JavaScript is, a promise awaited.

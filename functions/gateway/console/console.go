@@ -14,6 +14,7 @@ package console
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"embed"
 	"fmt"
@@ -21,6 +22,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/access"
@@ -93,10 +96,46 @@ func asset(name, media string) http.HandlerFunc {
 	if err != nil {
 		panic(err) // every test would see it
 	}
-	return func(w http.ResponseWriter, _ *http.Request) {
+	packed := pack(data, gzip.BestCompression)
+	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", media)
-		_, _ = w.Write(data) // the client may be gone
+		send(w, r, http.StatusOK, data, func() []byte { return packed })
 	}
+}
+
+// send writes text, packed where the client takes that.
+func send(w http.ResponseWriter, r *http.Request, status int, data []byte, packed func() []byte) {
+	w.Header().Set("Vary", "Accept-Encoding")
+	if takesGzip(r.Header.Get("Accept-Encoding")) {
+		w.Header().Set("Content-Encoding", "gzip")
+		data = packed()
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(data) // the client may be gone
+}
+
+// takesGzip reports whether a client that sends this as Accept-Encoding takes gzip.
+func takesGzip(accepts string) bool {
+	for part := range strings.SplitSeq(accepts, ",") {
+		coding, weight, _ := strings.Cut(part, ";")
+		if strings.TrimSpace(coding) == "gzip" {
+			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
+			return err != nil || q > 0
+		}
+	}
+	return false
+}
+
+func pack(data []byte, level int) []byte {
+	var out bytes.Buffer
+	z, err := gzip.NewWriterLevel(&out, level)
+	if err == nil {
+		_, err = z.Write(data)
+	}
+	if err != nil || z.Close() != nil {
+		panic("packing into memory cannot fail")
+	}
+	return out.Bytes()
 }
 
 // view is what every template is given.
@@ -162,17 +201,16 @@ func (k *Console) show(w http.ResponseWriter, r *http.Request, status int, name 
 	if r.FormValue("part") == "live" {
 		part = "live"
 	}
-	k.write(w, status, name, part, v)
+	k.write(w, r, status, name, part, v)
 }
 
-func (k *Console) write(w http.ResponseWriter, status int, name, part string, v view) {
+func (k *Console) write(w http.ResponseWriter, r *http.Request, status int, name, part string, v view) {
 	var out bytes.Buffer
 	if err := k.pages[name].ExecuteTemplate(&out, part, v); err != nil {
 		panic(fmt.Errorf("rendering %s: %w", name, err)) // a mistake in a template
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(out.Bytes()) // the client may be gone
+	send(w, r, status, out.Bytes(), func() []byte { return pack(out.Bytes(), gzip.BestSpeed) })
 }
 
 // trouble is a page that cannot be shown, and why.

@@ -21,6 +21,6 @@ func (k *Console) SignIn(w http.ResponseWriter, r *http.Request, status int, p S
 }
 
 // Onward shows a page that leads on to a path of the site by itself.
-func (k *Console) Onward(w http.ResponseWriter, to string) {
-	k.write(w, http.StatusOK, "onward", "page", view{Title: "Signed in", Site: k.Site, Data: to})
+func (k *Console) Onward(w http.ResponseWriter, r *http.Request, to string) {
+	k.write(w, r, http.StatusOK, "onward", "page", view{Title: "Signed in", Site: k.Site, Data: to})
 }
