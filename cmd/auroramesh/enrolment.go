@@ -103,7 +103,7 @@ type siteEnrolCmd struct {
 	placeFlags
 	natsFlag
 	SiteID string   `arg:"" name:"site_id" help:"The id of the site."`
-	Hub    []string `placeholder:"HOST:PORT" help:"Where the site finds the primary's leafnode listener; more than once for several. Default: the primary's first --host, port 7422."`
+	Hub    []string `placeholder:"HOST:PORT" help:"Where the site finds the leafnode listener of the primary or of a relay; more than once for several. Default: the first --host of the primary, or of each relay, with the port in its site.conf."`
 }
 
 // Run enrols a site.

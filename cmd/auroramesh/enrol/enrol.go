@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/conf"
+
 	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/authority"
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -139,7 +141,10 @@ func Enrol(a *authority.Authority, site federation.SiteID, p Place, now time.Tim
 		return "", err
 	}
 	if len(p.Hubs) == 0 {
-		p.Hubs = hubs(a)
+		var err error
+		if p.Hubs, err = hubs(a); err != nil {
+			return "", err
+		}
 	}
 	before := a.Enrolled()[string(site)]
 	pair, err := a.Enrol(site, p.Hosts, now, p.valid())
@@ -155,16 +160,39 @@ func Enrol(a *authority.Authority, site federation.SiteID, p Place, now time.Tim
 }
 
 // hubs are where sites connect: the relays, and where there are none the primary.
-func hubs(a *authority.Authority) []string {
+func hubs(a *authority.Authority) ([]string, error) {
+	hosts := map[string][]string{}
+	for name, relay := range a.Relays() {
+		hosts[name] = relay.Hosts
+	}
+	if len(hosts) == 0 {
+		hosts[string(a.Primary())] = a.Hosts()
+	}
 	var all []string
-	relays := a.Relays()
-	for _, name := range sorted(relays) {
-		all = append(all, net.JoinHostPort(first(relays[name].Hosts, "localhost"), "7422"))
+	for _, name := range sorted(hosts) {
+		port, err := leafnodePort(siteDir(a, federation.SiteID(name)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, net.JoinHostPort(first(hosts[name], "localhost"), port))
 	}
-	if len(all) == 0 {
-		all = []string{net.JoinHostPort(first(a.Hosts(), "localhost"), "7422")}
+	return all, nil
+}
+
+// leafnodePort is the port at which the server with this directory takes the sites, as its
+// site.conf has it: people may change it there.
+func leafnodePort(dir string) (string, error) {
+	path := filepath.Join(dir, nats.SiteFile)
+	settings, err := conf.ParseFile(path)
+	if err != nil {
+		return "", fmt.Errorf("looking for where sites connect: %w", err)
 	}
-	return all
+	listen, _ := settings["AURORA_LEAFNODE_LISTEN"].(string)
+	if !listenable(listen, 1) { // -1 is any free port
+		return "", fault.New(fault.Invalid, "%s has no port where sites connect (AURORA_LEAFNODE_LISTEN: %q): name it with --hub HOST:PORT", path, listen)
+	}
+	_, port, _ := net.SplitHostPort(listen)
+	return port, nil
 }
 
 // Relay makes the directory of a relay. From the first on the primary is a leafnode of

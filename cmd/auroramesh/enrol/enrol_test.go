@@ -252,7 +252,9 @@ func TestTwoCommandsAtOnceLoseNothing(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			_, err = enrol.Enrol(a, federation.SiteID(fmt.Sprintf("site-%d", i)), place(), time.Now())
+			p := place()
+			p.Hubs = []string{m.leaf}
+			_, err = enrol.Enrol(a, federation.SiteID(fmt.Sprintf("site-%d", i)), p, time.Now())
 			if err := errors.Join(err, a.Close()); err != nil {
 				t.Error(err)
 			}
@@ -316,7 +318,9 @@ func TestARelayElsewhereThatGoesByAnOldFileIsFound(t *testing.T) {
 			t.Errorf("before anything has changed: %v", err)
 		}
 		for _, id := range []federation.SiteID{"site-b", "site-c"} {
-			if _, err := enrol.Enrol(a, id, place(), time.Now()); err != nil {
+			there := place()
+			there.Hubs = []string{m.leaf}
+			if _, err := enrol.Enrol(a, id, there, time.Now()); err != nil {
 				return err
 			}
 			file := filepath.Join(dir, nats.AccessFile)
