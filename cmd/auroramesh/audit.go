@@ -140,7 +140,7 @@ func (c *auditVerifyCmd) Run(ctx context.Context, io *stdio) error {
 		return fault.New(fault.Conflict, "the audit log is broken at record %d: %s; %d records before it are sound", v.Broken.Seq, v.Broken.Reason, v.Records)
 	}
 	if !c.JSON {
-		fmt.Fprintf(io.out, "The audit log is sound: %d records.\n", v.Records)
+		fmt.Fprintf(io.out, "The audit log is sound. Records: %d\n", v.Records)
 		if v.Records > 0 {
 			fmt.Fprintf(io.out, "Head: %d:%s\n", v.Head.Seq, v.Head.Hash)
 		}
