@@ -42,7 +42,7 @@ func TestAnAnswerIsGivenAgainToWhoAsksTheSame(t *testing.T) {
 func TestAnAnswerThatIsOldIsNotGivenAgain(t *testing.T) {
 	s := natstest.Start(t, site)
 	var calls atomic.Int64
-	start(t, s, doubler(func(_ context.Context, n number) (number, error) { return number{int(calls.Add(1))}, nil }, function.Again(time.Millisecond)))
+	start(t, s, doubler(func(context.Context, number) (number, error) { return number{int(calls.Add(1))}, nil }, function.Again(time.Millisecond)))
 	asker := natstest.Bus(t, s, site, "asker")
 	natstest.Eventually(t, "it is asked anew", func() bool {
 		got, err := function.Ask(ctx(t), asker, site, double, number{1})

@@ -382,7 +382,7 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 			leave(msg)
 			continue
 		}
-		msgs := append([]jetstream.Msg{msg}, gather(it, acknowledged, waiting(msg), previous, batch-1, linger)...)
+		msgs := append([]jetstream.Msg{msg}, gather(previous, it, acknowledged, waiting(msg), batch-1, linger)...)
 		before := previous
 		this, done := context.WithCancel(context.Background())
 		beforeThat, previous = before, this
@@ -402,7 +402,7 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 // gather fetches up to n messages behind one that was fetched. A lone one is not held
 // back: it waits only where the server says that more wait there, for as long as linger,
 // and until the batch before it is handled, before which its own turn does not come.
-func gather(it jetstream.MessagesContext, acknowledged func(jetstream.Msg) jetstream.Msg, more bool, before context.Context, n int, linger time.Duration) (msgs []jetstream.Msg) {
+func gather(before context.Context, it jetstream.MessagesContext, acknowledged func(jetstream.Msg) jetstream.Msg, more bool, n int, linger time.Duration) (msgs []jetstream.Msg) {
 	deadline := time.Now().Add(linger)
 	for len(msgs) < n {
 		wait := jetstream.NextMaxWait(max(time.Until(deadline), time.Microsecond))
