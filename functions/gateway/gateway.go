@@ -44,6 +44,8 @@ const (
 	MaxDepth = 32
 	// AskTimeout bounds how long a request waits for a function.
 	AskTimeout = 10 * time.Second
+	// gatherPatience is many times what it takes to store alerts that came together.
+	gatherPatience = 500 * time.Millisecond
 )
 
 // Config is what a gateway is made from.
@@ -109,8 +111,8 @@ func newGateway(c Config) *gateway {
 		metrics: newMetrics(c.Registry, c.Site.ID), streams: make(chan struct{}, maxEventStreams), routes: newRoutes(),
 		known: newKnown(c.Now), rates: newRates(c.RatePerSecond, c.Now), signIns: newRates(signInRate, c.Now),
 	}
-	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }}
-	g.intake = &gatherer[ask.AlertRaising, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: sizeOf}
+	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
+	g.intake = &gatherer[ask.AlertRaising, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: sizeOf, patience: gatherPatience}
 	g.registerSignIn(g.routes)
 	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause, StyleGuide: c.StyleGuide})
 	for pattern, page := range g.console.Routes() {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // gatherer sends what requests have for a function as it comes, and what comes
@@ -15,10 +16,12 @@ type gatherer[T, R any] struct {
 	// most is how many items go together, and mostBytes how large they may be in all; one alone may be larger.
 	most, mostBytes int
 	size            func(T) int
+	// patience is how long what waits does so for the answer to one message: that may be lost.
+	patience time.Duration
 
 	mu      sync.Mutex
 	waiting []*gathered[T, R]
-	busy    bool // a message is on its way
+	busy    bool // a message is on its way, for no longer than that
 }
 
 type gathered[T, R any] struct {
@@ -51,12 +54,16 @@ func (g *gatherer[T, R]) sendWaiting() {
 		for i, w := range batch {
 			items[i] = w.item
 		}
+		overdue := time.AfterFunc(g.patience, g.sendWaiting)
 		answers, err := g.send(batch[0].ctx, items)
 		for i, w := range batch {
 			if w.err = err; err == nil {
 				w.answer = answers[i]
 			}
 			close(w.done)
+		}
+		if !overdue.Stop() { // others have not waited
+			return
 		}
 	}
 }

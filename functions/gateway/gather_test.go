@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -19,9 +20,9 @@ type held struct {
 	let  chan error
 }
 
-func hold() *held {
+func hold(patience time.Duration) *held {
 	h := &held{sent: make(chan []string, 10), let: make(chan error)}
-	h.gatherer = gatherer[string, string]{most: 3, mostBytes: 10, size: func(s string) int { return len(s) }}
+	h.gatherer = gatherer[string, string]{most: 3, mostBytes: 10, size: func(s string) int { return len(s) }, patience: patience}
 	h.send = func(_ context.Context, items []string) ([]string, error) {
 		h.sent <- slices.Clone(items)
 		err := <-h.let
@@ -58,7 +59,7 @@ func (h *held) pending() int {
 }
 
 func TestWhatComesMeanwhileGoesTogether(t *testing.T) {
-	h := hold()
+	h := hold(time.Hour)
 	first := h.ask(t, "a")
 	if diff := cmp.Diff([]string{"a"}, <-h.sent); diff != "" { // at once, and alone
 		t.Error(diff)
@@ -77,6 +78,27 @@ func TestWhatComesMeanwhileGoesTogether(t *testing.T) {
 	again := h.ask(t, "g") // at once again
 	h.let <- errors.New("no")
 	if diff := cmp.Diff([]string{"no"}, again()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What is on its way when a server is killed is lost, and is waited for in vain.
+func TestAMessageThatIsLostHoldsNoOtherUp(t *testing.T) {
+	h := hold(10 * time.Millisecond)
+	lost := h.ask(t, "lost")
+	<-h.sent
+	next := h.ask(t, "next")
+	if diff := cmp.Diff([]string{"next"}, <-h.sent); diff != "" {
+		t.Error(diff)
+	}
+	h.let <- nil
+	h.let <- nil
+	if diff := cmp.Diff([]string{"lost!", "next!"}, append(lost(), next()...)); diff != "" {
+		t.Error(diff)
+	}
+	again := h.ask(t, "again")
+	h.let <- nil
+	if diff := cmp.Diff([]string{"again!"}, again()); diff != "" {
 		t.Error(diff)
 	}
 }
