@@ -161,7 +161,7 @@ func freePorts(t *testing.T, n int) (ports []int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
+		defer l.Close() //nolint:gocritic // all at once, or a port would come twice
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports

@@ -76,7 +76,11 @@ func pullCalmly(t *testing.T) calmPair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { line.Close() })
+	t.Cleanup(func() {
+		if err := line.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	near := natstest.StartOptions(t, &server.Options{
 		ServerName: string(site), JetStreamDomain: string(site), StoreDir: t.TempDir(), PingInterval: time.Second, MaxPingsOut: 2,
 		LeafNode: server.LeafNodeOpts{ReconnectInterval: 100 * time.Millisecond, Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: line.Addr()}}}}},

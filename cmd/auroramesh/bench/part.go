@@ -129,7 +129,7 @@ func spawn(ctx context.Context, env []string, args ...string) (*process, error) 
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	p := &process{cmd: exec.Command(self, args...)}
+	p := &process{cmd: exec.Command(self, args...)} //nolint:gosec // this program itself
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(), "NO_COLOR=1"}, env...)
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err

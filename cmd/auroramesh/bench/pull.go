@@ -198,30 +198,37 @@ func (s *star) pulled(ctx context.Context, lanes int) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for i := range s.leaves {
-		bus, err := s.bus(ctx, i)
-		if err != nil {
+		if err := s.pulledFrom(ctx, i, lanes); err != nil {
 			return err
 		}
-		defer bus.Conn().Close()
-		alerts, err := bus.JetStream().Stream(ctx, subject.AlertStream(starSite(i)))
-		if err != nil {
-			return fmt.Errorf("reading the stream of %s: %w", starSite(i), err)
+	}
+	return nil
+}
+
+func (s *star) pulledFrom(ctx context.Context, i, lanes int) error {
+	bus, err := s.bus(ctx, i)
+	if err != nil {
+		return err
+	}
+	defer bus.Conn().Close()
+	alerts, err := bus.JetStream().Stream(ctx, subject.AlertStream(starSite(i)))
+	if err != nil {
+		return fmt.Errorf("reading the stream of %s: %w", starSite(i), err)
+	}
+	for waiting := 0; waiting < lanes; {
+		waiting = 0
+		all := alerts.ListConsumers(ctx)
+		for c := range all.Info() {
+			if c.NumWaiting > 0 {
+				waiting++
+			}
 		}
-		for waiting := 0; waiting < lanes; {
-			waiting = 0
-			all := alerts.ListConsumers(ctx)
-			for c := range all.Info() {
-				if c.NumWaiting > 0 {
-					waiting++
-				}
-			}
-			if err := all.Err(); err != nil {
-				return fmt.Errorf("reading the consumers of %s: %w", starSite(i), err)
-			}
-			if waiting < lanes {
-				if err := pause(ctx, 100*time.Millisecond); err != nil {
-					return fmt.Errorf("%d of the %d lanes of %s are pulled from: %w", waiting, lanes, starSite(i), err)
-				}
+		if err := all.Err(); err != nil {
+			return fmt.Errorf("reading the consumers of %s: %w", starSite(i), err)
+		}
+		if waiting < lanes {
+			if err := pause(ctx, 100*time.Millisecond); err != nil {
+				return fmt.Errorf("%d of the %d lanes of %s are pulled from: %w", waiting, lanes, starSite(i), err)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ var start = Workload{
 	Name: "start", Unit: milliseconds, Goal: "none: the mesh under 1000 ms",
 	Does:   "from the start of the process until the two sites of the demo are at work and see each other",
 	Beside: "the same until an empty NATS server takes connections",
-	prepare: func(ctx context.Context, _ *bed) (pair, error) {
+	prepare: func(_ context.Context, _ *bed) (pair, error) {
 		conf, remove, err := bareConf()
 		ready := func(kind, of string) func(context.Context) (Sample, error) {
 			return func(ctx context.Context) (Sample, error) {
@@ -35,7 +35,7 @@ var idle = Workload{
 	Name: "idle", Unit: megabytes, Goal: "under 2",
 	Does:   "the memory of one site at rest, with its NATS server, SQLite and all functions in one process",
 	Beside: "an empty NATS server with JetStream in a process of the same program",
-	prepare: func(ctx context.Context, b *bed) (pair, error) {
+	prepare: func(_ context.Context, b *bed) (pair, error) {
 		conf, remove, err := bareConf()
 		resting := func(kind, of string) func(context.Context) (Sample, error) {
 			return func(ctx context.Context) (s Sample, err error) {
