@@ -69,6 +69,7 @@ func TestTheConsoleShowsTheMeshAndTheQueueAsTheyAre(t *testing.T) {
 	t.Run("what several sites saw is one line", s.campaignIsOneLine)
 	t.Run("a filtered queue is an address", s.filtersAreInTheAddress)
 	t.Run("dead letters are retried and dropped", s.deadLettersAreLookedAfter)
+	t.Run("a page whose site is gone says so, and comes back", s.aPageSaysThatItIsOld)
 	t.Run("a link and a site have their pages", s.pagesOfALinkAndASite)
 }
 

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/identity"
+	"github.com/auroramesh/auroramesh/shared/linkproxy"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -171,4 +173,29 @@ func (s *sites) pagesOfALinkAndASite(t *testing.T) {
 	p.Expect("404")
 	p.Do(chromedp.Navigate(s.Sites[0].API + "/sites/site-z"))
 	p.Await("a site that nobody knows is said to be so", `document.querySelector('.problem')?.textContent.includes('site-z')`)
+}
+
+// aPageSaysThatItIsOld reaches the site over a line of its own, which is cut and healed.
+func (s *sites) aPageSaysThatItIsOld(t *testing.T) {
+	line, err := linkproxy.Listen("127.0.0.1:0", strings.TrimPrefix(s.Sites[0].API, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := line.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, path := range []string{"/", "/alerts"} {
+		p := s.browser.Open(t, "http://"+line.Addr()+path, browsertest.Desk)
+		p.Await("the page is live", `document.body.classList.contains('live') && document.querySelector('#banner').hidden`)
+		browsertest.Eval[bool](p, `window.same = true`)
+		p.Expect("ERR_") // the browser notes that it reaches nothing
+		line.Set(linkproxy.Cut)
+		p.Await("it says since when, and what was green is so no more", `document.body.classList.contains('stale') && document.querySelector('#banner').textContent.includes('This site cannot be reached. What you see is as it was at') && getComputedStyle(document.getElementById('live')).filter.includes('grayscale') && document.querySelector('#live-state .word').textContent === 'not live'`)
+		p.Accessible()
+		line.Set(linkproxy.Pass)
+		p.Await("it is live again by itself", `document.body.classList.contains('live') && document.querySelector('#banner').hidden && window.same === true`)
+		p.Close()
+	}
 }

@@ -109,8 +109,7 @@ func (c *Client) endpoints(ctx context.Context) (issuer, error) {
 		c.renew(ctx)
 		known, _, failed = look()
 	}
-	switch {
-	case !ValidURL(known.authorize) || !ValidURL(known.token):
+	if !ValidURL(known.authorize) || !ValidURL(known.token) {
 		if failed == nil {
 			failed = fmt.Errorf("it says that people sign in at %q and codes are exchanged at %q: https, or http on loopback", known.authorize, known.token)
 		}

@@ -86,6 +86,7 @@ func (k *Console) guide() guidePage {
 			{"several chosen", "", k.part("queue", "bulkbar", queuePage{Actions: actions("")}, true)},
 			part("keys", "queue", "keys", queuePage{}),
 			{"campaigns", "campaigns", k.part("campaigns", "live", ask.CampaignList{Items: guideCampaigns()}, true)},
+			part("loading", "queue", "looking", "Looking for what several sites saw …"),
 			part("no campaign", "campaigns", "live", ask.CampaignList{}),
 		}},
 		{"Outcome", false, []guidePart{

@@ -85,7 +85,10 @@ async function change(status, ids) {
   const form = new URLSearchParams(ids.map((id) => ['id', id]));
   form.set('status', status);
   form.set('part', 'live');
-  outcome.classList.add('busy');
+  const waits = document.createElement('div');
+  waits.className = 'outcome looking';
+  waits.textContent = 'Changing …';
+  outcome.replaceChildren(waits);
   try {
     const answer = await fetch('/alerts/status', { method: 'POST', body: form, signal: AbortSignal.timeout(15_000) });
     outcome.innerHTML = await answer.text();
@@ -93,7 +96,6 @@ async function change(status, ids) {
   } catch {
     outcome.textContent = 'The change did not reach this site. Nothing is known of what it did; look at the queue again once the site answers.';
   }
-  outcome.classList.remove('busy');
   outcome.dataset.said = String(Date.now());
   setTimeout(() => { if (Date.now() - Number(outcome.dataset.said) > 7_500 && !outcome.querySelector('.partly')) outcome.replaceChildren(); }, 8_000);
   refresh();
@@ -153,11 +155,17 @@ async function campaigns() {
   if (!box || document.hidden) return;
   try {
     const answer = await fetch(`${box.dataset.src}?part=live`, { signal: AbortSignal.timeout(8_000) });
-    if (!answer.ok) return;
+    if (!answer.ok) throw new Error(answer.statusText);
     const next = box.cloneNode(false);
     next.innerHTML = await answer.text();
     morph(box, next);
-  } catch { /* the banner tells of a site that does not answer */ }
+  } catch { // the banner tells of a site that does not answer
+    const looking = box.querySelector('.looking');
+    if (looking) {
+      looking.classList.remove('looking');
+      looking.textContent = 'What several sites saw could not be looked for.';
+    }
+  }
 }
 
 export function start() {
