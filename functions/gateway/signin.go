@@ -50,9 +50,7 @@ func (g *gateway) signIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
-	if d := g.signIns.take(access.Principal{Kind: "address", ID: arrived(r).from}); d > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(wait(d)))
-		g.showSignIn(w, r, http.StatusTooManyRequests, "", "Too many keys were tried from this address. Wait a moment.")
+	if !g.mayTry(w, r) {
 		return
 	}
 	if err := r.ParseForm(); err != nil {
