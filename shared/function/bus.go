@@ -39,19 +39,30 @@ type Bus struct {
 	tracer trace.Tracer
 }
 
+// toldAgain is after how long it is logged once more that the server refuses a function.
+const toldAgain = 30 * time.Second
+
 // Connect opens the connection of one function of a site. The connection never
-// gives up: a server that goes away is waited for, at most a second between tries.
-// The first connection must succeed before ctx ends, else the error says which
+// gives up: a server that goes away, or refuses the function for a while, is waited for,
+// at most a second between tries. The first connection must succeed before ctx ends, else the error says which
 // servers were tried.
 func Connect(ctx context.Context, site federation.Identity, function, url string, log *slog.Logger, opts ...nats.Option) (*Bus, error) {
 	log = log.With("function", function)
+	var refused atomic.Int64 // when it was last told, in nanoseconds since 1970
 	all := append([]nats.Option{
 		nats.Name(string(site.ID) + "/" + function),
 		nats.CustomInboxPrefix(subject.Inbox(site.ID)),
 		nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
+		nats.IgnoreAuthErrorAbort(), // else the second refusal closes the connection for good
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.DrainTimeout(4 * time.Second),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+				if now, last := time.Now().UnixNano(), refused.Load(); now-last > int64(toldAgain) && refused.CompareAndSwap(last, now) {
+					log.Warn("the NATS server refuses the function, which tries again; where its key was changed, start it anew", "error", err)
+				}
+				return
+			}
 			where := ""
 			if sub != nil {
 				where = sub.Subject
