@@ -35,6 +35,9 @@ func (c runCmd) Run(ctx context.Context, io *stdio) error {
 		return err
 	}
 	log := newLog(s, io)
+	for _, slip := range settings.Unknown(environ()) {
+		log.Warn(slip.String())
+	}
 	if c.Migrate {
 		if _, err := migrate(ctx, s); err != nil {
 			return err
@@ -127,6 +130,9 @@ func (c configCheckCmd) Run(io *stdio) error {
 	all, err := settings.Explain(environ())
 	if err != nil {
 		return err
+	}
+	for _, slip := range settings.Unknown(environ()) {
+		fmt.Fprintln(io.err, "warning: "+slip.String())
 	}
 	if c.JSON {
 		return writeJSON(io.out, all)

@@ -192,6 +192,9 @@ func (s Settings) check(wrong *fault.Fields) {
 	if s.HTTPKey == "" && s.HTTPCert != "" {
 		add("HTTPKey", "")
 	}
+	if s.NATSCreds != "" && s.NATSNkey != "" {
+		wrong.Add("NATS_NKEY", s.NATSNkey, "nothing where NATS_CREDS is set, for only one of them can hold")
+	}
 	if _, ok := networks(s.HTTPProxies); !ok {
 		add("HTTPProxies", s.HTTPProxies)
 	}

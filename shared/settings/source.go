@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -93,4 +94,61 @@ func withFiles(environ map[string]string, wrong *fault.Fields) map[string]string
 		}
 	}
 	return read
+}
+
+// Unknown names the variables of an environment that are no settings but look like one: by
+// what they begin with, or as a slip of the pen. Nobody reads them. They are sorted, and
+// each has the setting that is meant, or nothing where that cannot be told.
+func Unknown(environ map[string]string) []Slip {
+	known := map[string]bool{}
+	for _, v := range Variables() {
+		known[v.Name], known[v.Name+FileSuffix] = true, true
+	}
+	var slips []Slip
+	for name := range environ {
+		if known[name] {
+			continue
+		}
+		slip, least := Slip{Name: name}, 3
+		for setting := range known {
+			if d := distance(name, setting); d < least || d == least && slip.Meant != "" && setting < slip.Meant {
+				slip.Meant, least = setting, d
+			}
+		}
+		if slip.Meant != "" || strings.HasPrefix(name, "FEDERATION_") || strings.HasPrefix(name, "RETENTION_") {
+			slips = append(slips, slip)
+		}
+	}
+	slices.SortFunc(slips, func(a, b Slip) int { return strings.Compare(a.Name, b.Name) })
+	return slips
+}
+
+// Slip is a variable that nobody reads, and the setting that may be meant.
+type Slip struct{ Name, Meant string }
+
+func (s Slip) String() string {
+	if s.Meant == "" {
+		return s.Name + " is no setting, so nobody reads it"
+	}
+	return s.Name + " is no setting, so nobody reads it; is " + s.Meant + " meant?"
+}
+
+// distance is how many letters are to be put in, taken out or changed to make a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := before
+			if a[i] != b[j] {
+				change++
+			}
+			before, row[j+1] = row[j+1], min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }

@@ -68,3 +68,20 @@ func TestAFileThatCannotHoldIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAVariableThatIsASlipOfThePenIsNamed(t *testing.T) {
+	env := map[string]string{
+		"FEDERATION_SITE_IDD": "berlin", "HTTP_AUHT": "required", "DATABASE_URL_FLIE": "/run/secrets/url", "FEDERATION_REGION": "eu",
+		"FEDERATION_SITE_ID": "berlin", "DATABASE_URL_FILE": "/run/secrets/url",
+		// What a machine, Kubernetes and a proxy have beside them.
+		"PATH": "/bin", "LANG": "C", "HTTP_PROXY": "http://proxy:3128", "NATS_PORT": "tcp://10.0.0.1:4222", "NATS_SERVICE_HOST": "10.0.0.1", "POSTGRES_PASSWORD": "x",
+		"OTEL_TRACES_SAMPLER": "always_on", "LOGNAME": "soc",
+	}
+	want := []settings.Slip{
+		{Name: "DATABASE_URL_FLIE", Meant: "DATABASE_URL_FILE"}, {Name: "FEDERATION_REGION"},
+		{Name: "FEDERATION_SITE_IDD", Meant: "FEDERATION_SITE_ID"}, {Name: "HTTP_AUHT", Meant: "HTTP_AUTH"},
+	}
+	if diff := cmp.Diff(want, settings.Unknown(env)); diff != "" {
+		t.Error(diff)
+	}
+}

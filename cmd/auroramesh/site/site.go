@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -154,6 +155,9 @@ func Start(ctx context.Context, c Config) (s *Site, err error) {
 func NATSOptions(s settings.Settings) ([]nats.Option, error) {
 	var opts []nats.Option
 	if s.NATSCreds != "" {
+		if _, err := os.Stat(s.NATSCreds); err != nil {
+			return nil, unusable("NATS_CREDS", s.NATSCreds, "the path of a credentials file", err)
+		}
 		opts = append(opts, nats.UserCredentials(s.NATSCreds))
 	}
 	if s.NATSNkey != "" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/site"
 	"github.com/auroramesh/auroramesh/shared/authority"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/store"
@@ -108,5 +109,15 @@ func TestTheGatewayTellsWhenTheCertificateOfTheAPIExpires(t *testing.T) {
 			t.Errorf("/health says %s", body)
 		}
 		client.CloseIdleConnections()
+	}
+}
+
+// The file that a setting names is told with the setting, not as a server that is away.
+func TestAKeyThatIsNotThereIsNamedWithItsSetting(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	for name, s := range map[string]settings.Settings{"NATS_CREDS": {NATSCreds: missing}, "NATS_NKEY": {NATSNkey: missing}, "NATS_CA": {NATSCA: missing}} {
+		if _, err := site.NATSOptions(s); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), name+`: "`+missing+`" is not allowed: `) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
