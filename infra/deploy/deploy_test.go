@@ -415,6 +415,25 @@ func TestTheUnitsNameEveryFunctionAndOnlySettings(t *testing.T) {
 	}
 }
 
+// A database that comes up minutes after its site is waited for: no unit is given up after a
+// few failures, and none fails for good with the migration. A restart of that takes all with it.
+func TestNoUnitIsGivenUpWhileTheDatabaseIsAway(t *testing.T) {
+	for _, name := range []string{"auroramesh@", "auroramesh-migrate", "auroramesh-nats"} {
+		unit := read(t, "infra/systemd/"+name+".service")
+		if !strings.Contains(unit, "\nStartLimitIntervalSec=0\n") || !regexp.MustCompile(`\nRestart=(always|on-failure)\n`).MatchString(unit) {
+			t.Errorf("%s is given up after a few failures", name)
+		}
+		if regexp.MustCompile(`\n(Requires|BindsTo|Requisite)=`).MatchString(unit) {
+			t.Errorf("%s fails with another unit", name)
+		}
+	}
+	for _, line := range []string{`After=.* auroramesh-migrate\.service`, `Wants=.* auroramesh-migrate\.service`, `PartOf=.* auroramesh-migrate\.service`} {
+		if !regexp.MustCompile(`\n` + line + `\n`).MatchString(read(t, "infra/systemd/auroramesh@.service")) {
+			t.Errorf("a function has no line %s", line)
+		}
+	}
+}
+
 func TestSystemdTakesTheUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
