@@ -192,7 +192,7 @@ func (s *sites) aPageSaysThatItIsOld(t *testing.T) {
 		browsertest.Eval[bool](p, `window.same = true`)
 		p.Expect("ERR_") // the browser notes that it reaches nothing
 		line.Set(linkproxy.Cut)
-		p.Await("it says since when, and what was green is so no more", `document.body.classList.contains('stale') && document.querySelector('#banner').textContent.includes('This site cannot be reached. What you see is as it was at') && getComputedStyle(document.getElementById('live')).filter.includes('grayscale') && document.querySelector('#live-state .word').textContent === 'not live'`)
+		p.Await("it says since when, and what was green is so no more", `document.body.classList.contains('stale') && !document.querySelector('#banner').hidden && document.querySelector('#banner').textContent.includes('This site cannot be reached. What you see is as it was at') && getComputedStyle(document.getElementById('live')).filter.includes('grayscale') && document.querySelector('#live-state .word').textContent === 'not live'`)
 		p.Accessible()
 		line.Set(linkproxy.Pass)
 		p.Await("it is live again by itself", `document.body.classList.contains('live') && document.querySelector('#banner').hidden && window.same === true`)
