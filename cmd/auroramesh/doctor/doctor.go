@@ -71,6 +71,8 @@ type patient struct {
 	Config
 	bus   *function.Bus
 	store *store.Store
+	// well has the checks so far, by their names: whether nothing was wrong.
+	well map[string]bool
 	// forbidden gets what the server refuses on the connection.
 	forbidden chan error
 }
@@ -106,14 +108,13 @@ func Names() []string {
 
 // Examine makes every check and leaves the site as it was.
 func Examine(ctx context.Context, c Config) Report {
-	p := &patient{Config: c, forbidden: make(chan error, 64)}
+	p := &patient{Config: c, well: map[string]bool{}, forbidden: make(chan error, 64)}
 	defer p.close()
 	report := Report{SiteID: c.Settings.SiteID, At: c.Now().UTC(), Healthy: true}
-	well := map[string]bool{}
 	for _, check := range checks {
 		r := Result{Check: check.name, Status: OK}
 		for _, need := range check.needs {
-			if !well[need] {
+			if !p.well[need] {
 				r.Status, r.Because = Skipped, need
 				break
 			}
@@ -126,7 +127,7 @@ func Examine(ctx context.Context, c Config) Report {
 		if len(r.Findings) > 0 {
 			r.Status, report.Healthy = Wrong, false
 		}
-		well[check.name] = r.Status == OK
+		p.well[check.name] = r.Status == OK
 		report.Checks = append(report.Checks, r)
 	}
 	return report

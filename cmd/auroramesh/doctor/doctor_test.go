@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"database/sql"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -143,6 +144,27 @@ func TestASiteOfTheDemoIsWellUntilSomethingIsBroken(t *testing.T) {
 	natstest.Within(t, 30*time.Second, "the leafnode is down", func() bool {
 		return len(Examine(ctx, a).status("leafnode").Findings) == 1
 	})
+
+	// What is wrong with the database is told once, and not again for every function.
+	db, err := sql.Open("sqlite", strings.TrimPrefix(a.Settings.DatabaseURL, "sqlite:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	natstest.Within(t, 30*time.Second, "the functions lack their migrations", func() bool {
+		_, err := db.ExecContext(ctx, "DELETE FROM auroramesh_migrations") // it may be busy
+		h, asked := function.Ask(ctx, bus, "site-a", function.HealthEndpoint("sharing"), struct{}{})
+		return err == nil && asked == nil && slices.ContainsFunc(h.Checks, func(c function.CheckResult) bool { return c.Error != "" })
+	})
+	report = Examine(ctx, a)
+	if report.status("migrations").Status != Wrong {
+		t.Errorf("the migrations are %+v", report.status("migrations"))
+	}
+	for _, f := range report.status("functions").Findings {
+		if strings.Contains(f.Wrong, "lacks its database") {
+			t.Errorf("it is told of a function too: %s", f.Wrong)
+		}
+	}
 }
 
 func TestWithoutNATSNothingElseIsSaidOfIt(t *testing.T) {

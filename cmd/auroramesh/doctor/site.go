@@ -41,6 +41,16 @@ func migrations(ctx context.Context, p *patient) []Finding {
 	return nil
 }
 
+// told reports whether a part that functions need is wrong as seen from here too, which an
+// earlier check has told.
+func (p *patient) told(part string) bool {
+	if part == "database" {
+		return !p.well["database"] || !p.well["migrations"]
+	}
+	is, checked := p.well[part]
+	return checked && !is
+}
+
 // running looks whether every function of the site answers, and is at work.
 func running(ctx context.Context, p *patient) []Finding {
 	entries, err := functions.Choose(p.Settings)
@@ -59,12 +69,12 @@ func running(ctx context.Context, p *patient) []Finding {
 			continue
 		}
 		for _, c := range h.Checks {
-			if c.Error != "" {
+			if c.Error != "" && !p.told(c.Part) {
 				wrong = append(wrong, Finding{fmt.Sprintf("the function %s runs, but lacks its %s: %s", e.Name, c.Part, c.Error), "Mend that part; the function goes on by itself then."})
 			}
 		}
 		for _, t := range h.Triggers {
-			if t.Trouble != "" {
+			if t.Trouble != "" && p.well["jetstream"] {
 				wrong = append(wrong, Finding{fmt.Sprintf("the function %s runs, but its trigger %s does not: %s", e.Name, t.Name, t.Trouble), "Look at its log, and at the other findings here."})
 			}
 		}
