@@ -36,7 +36,7 @@ func (c runCmd) Run(ctx context.Context, io *stdio) error {
 	}
 	log := newLog(s, io)
 	for _, slip := range settings.Unknown(environ()) {
-		log.Warn(slip.String())
+		log.Warn("a variable is no setting, so nobody reads it", "variable", slip.Name, "meant", cmp.Or(slip.Meant, "unknown"))
 	}
 	if c.Migrate {
 		if _, err := migrate(ctx, s); err != nil {

@@ -2,11 +2,11 @@ package doctor
 
 import (
 	"context"
-	"database/sql"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"database/sql"
 	"encoding/pem"
 	"log/slog"
 	"math/big"
@@ -150,7 +150,7 @@ func TestASiteOfTheDemoIsWellUntilSomethingIsBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { _ = db.Close() })
 	natstest.Within(t, 30*time.Second, "the functions lack their migrations", func() bool {
 		_, err := db.ExecContext(ctx, "DELETE FROM auroramesh_migrations") // it may be busy
 		h, asked := function.Ask(ctx, bus, "site-a", function.HealthEndpoint("sharing"), struct{}{})
