@@ -39,6 +39,9 @@ type Bus struct {
 	tracer trace.Tracer
 }
 
+// firstWait is between the first two tries to connect; it doubles from there.
+const firstWait = 50 * time.Millisecond
+
 // toldAgain is after how long it is logged once more that the server refuses a function.
 const toldAgain = 30 * time.Second
 
@@ -76,13 +79,16 @@ func Connect(ctx context.Context, site federation.Identity, function, url string
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("reconnected to NATS", "server", nc.ConnectedServerName()) }),
 	}, opts...)
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for wait := firstWait; ; wait = min(2*wait, time.Second) {
 		nc, err := nats.Connect(url, all...)
 		if err == nil {
 			return NewBus(nc, site)
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 			return nil, fmt.Errorf("connecting the function %s to NATS at %s: %w", function, url, err)
+		}
+		if wait == firstWait {
+			log.Warn("NATS cannot be reached yet; trying again", "error", err)
 		}
 		select {
 		case <-ctx.Done():

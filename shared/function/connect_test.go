@@ -82,3 +82,19 @@ func TestAFunctionThatIsRefusedForAWhileConnectsAgain(t *testing.T) {
 		t.Errorf("the refusal is told %d times, want once in half a minute", n)
 	}
 }
+
+// Who starts a process before its server, or with the wrong authority, sees why nothing happens.
+func TestAServerThatCannotBeReachedIsToldWhileItIsWaitedFor(t *testing.T) {
+	var log lines
+	c, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := function.Connect(c, natstest.Identity(site), "heartbeat", "nats://127.0.0.1:1", slog.New(slog.NewTextHandler(&log, nil)))
+		done <- err
+	}()
+	natstest.Eventually(t, "it is told", func() bool { return log.count("NATS cannot be reached yet") == 1 })
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("it is connected")
+	}
+}

@@ -5,6 +5,7 @@ package site
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -123,6 +124,11 @@ func Start(ctx context.Context, c Config) (s *Site, err error) {
 	certs := c.Settings.CertFiles
 	if slices.ContainsFunc(chosen, func(e functions.Entry) bool { return e.Name == gateway.Name }) {
 		certs += "," + c.Settings.HTTPCert // which only the machine of the gateway need have
+		if cert, key := c.Settings.HTTPCert, c.Settings.HTTPKey; cert != "" {
+			if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+				return s, unusable("HTTP_TLS_CERT_FILE", cert, "the path of a certificate in PEM that fits the key in HTTP_TLS_KEY_FILE", err)
+			}
+		}
 	}
 	labelled.MustRegister(certificate.Split(certs))
 	for _, e := range chosen {

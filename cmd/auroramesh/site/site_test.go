@@ -121,3 +121,15 @@ func TestAKeyThatIsNotThereIsNamedWithItsSetting(t *testing.T) {
 		}
 	}
 }
+
+func TestACertificateOfTheAPIThatCannotBeReadIsNamedWithItsSetting(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing.pem")
+	s, err := settings.Load(map[string]string{"HTTP_TLS_CERT_FILE": missing, "HTTP_TLS_KEY_FILE": missing, "HTTP_LISTEN": "127.0.0.1:0", "NATS_URL": natstest.Start(t, "site-a").ClientURL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = site.Start(t.Context(), site.Config{Settings: s, Version: "0.0.1", Functions: []string{"gateway"}, Log: slog.New(slog.DiscardHandler)})
+	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), `HTTP_TLS_CERT_FILE: "`+missing+`" is not allowed: `) {
+		t.Errorf("the error is %v", err)
+	}
+}
