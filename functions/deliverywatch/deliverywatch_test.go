@@ -3,8 +3,6 @@ package deliverywatch_test
 import (
 	"encoding/json"
 	"log/slog"
-	"net"
-	"net/url"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -176,23 +174,6 @@ func (s site) told(t *testing.T) map[string]int {
 	return told
 }
 
-// hold takes n alerts of a consumer and keeps them, as a process does that was cut off.
-func hold(t *testing.T, c jetstream.Consumer, n int) []jetstream.Msg {
-	t.Helper()
-	batch, err := c.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var msgs []jetstream.Msg
-	for m := range batch.Messages() {
-		msgs = append(msgs, m)
-	}
-	if len(msgs) != n {
-		t.Fatalf("%d of %d alerts came: %v", len(msgs), n, batch.Error())
-	}
-	return msgs
-}
-
 func equal(t *testing.T, what string, got, want any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -207,29 +188,12 @@ func (s site) isLink(t *testing.T, what string, status federation.LinkStatus, ca
 	}
 }
 
-func run(t *testing.T, file string, adjust func(*server.Options)) *server.Server {
-	t.Helper()
-	o := &server.Options{}
-	if err := o.ProcessConfigString(file); err != nil {
-		t.Fatal(err)
-	}
-	o.Port, o.StoreDir = server.RANDOM_PORT, t.TempDir()
-	adjust(o)
-	return natstest.StartOptions(t, o)
-}
-
 // mesh runs the shipped servers of the two sites, joined.
 func mesh(t *testing.T) (hub, leaf *server.Server) {
 	t.Helper()
-	hub = run(t, nats.DevHub, func(o *server.Options) { o.LeafNode.Port = server.RANDOM_PORT })
-	vars, err := hub.Varz(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf = run(t, nats.DevLeaf, func(o *server.Options) {
-		o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}}
-	})
-	natstest.Eventually(t, "the leaf has joined the hub", func() bool { return hub.NumLeafNodes() == 1 && leaf.NumLeafNodes() == 1 })
+	hub = natstest.StartHub(t, nats.DevHub)
+	leaf = natstest.StartLeaf(t, nats.DevLeaf, hub)
+	natstest.Joined(t, hub, leaf)
 	return hub, leaf
 }
 
@@ -250,7 +214,7 @@ func TestADeliveryThatStandsStillIsToldAndBegunAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.share(t, federation.High, 12)
-	held := hold(t, c, 12)
+	held := natstest.Fetch(t, c, 12)
 	for _, i := range []int{0, 1, 5} { // the floor is 2
 		if err := held[i].DoubleAck(t.Context()); err != nil {
 			t.Fatal(err)
@@ -326,7 +290,7 @@ func TestTheSinkFindsTheNewConsumerByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.share(t, federation.High, 20)
-	hold(t, c, 5)
+	natstest.Fetch(t, c, 5)
 	b.run(t, func(bus *function.Bus) function.Function {
 		return alertsink.New(b.store, bus, prometheus.NewRegistry(), time.Now)
 	})

@@ -3,8 +3,6 @@ package ledger_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,34 +32,16 @@ const (
 	peer federation.SiteID = "site-b"
 )
 
-// run runs one of the shipped files on free ports.
-func run(t *testing.T, file string, adjust func(*server.Options)) *server.Server {
-	t.Helper()
-	o := &server.Options{}
-	if err := o.ProcessConfigString(file); err != nil {
-		t.Fatal(err)
-	}
-	o.Port, o.StoreDir = server.RANDOM_PORT, t.TempDir()
-	adjust(o)
-	return natstest.StartOptions(t, o)
-}
-
 // hub runs the server of the own site.
 func hub(t *testing.T) *server.Server {
-	return run(t, nats.DevHub, func(o *server.Options) { o.LeafNode.Port = server.RANDOM_PORT })
+	return natstest.StartHub(t, nats.DevHub)
 }
 
 // leaf runs the server of the peer and waits until it has joined the hub.
 func leaf(t *testing.T, hub *server.Server) *server.Server {
 	t.Helper()
-	vars, err := hub.Varz(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := run(t, nats.DevLeaf, func(o *server.Options) {
-		o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}}
-	})
-	natstest.Eventually(t, "the leaf has joined the hub", func() bool { return hub.NumLeafNodes() == 1 && s.NumLeafNodes() == 1 })
+	s := natstest.StartLeaf(t, nats.DevLeaf, hub)
+	natstest.Joined(t, hub, s)
 	return s
 }
 
@@ -115,22 +95,6 @@ func share(t *testing.T, bus *function.Bus, severities ...federation.Severity) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func fetch(t *testing.T, c jetstream.Consumer, n int) []jetstream.Msg {
-	t.Helper()
-	batch, err := c.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var msgs []jetstream.Msg
-	for m := range batch.Messages() {
-		msgs = append(msgs, m)
-	}
-	if len(msgs) != n {
-		t.Fatalf("%d of %d alerts came: %v", len(msgs), n, batch.Error())
-	}
-	return msgs
 }
 
 func ack(t *testing.T, m jetstream.Msg) {
@@ -192,7 +156,7 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 		t.Errorf("the oldest came at %v, not at %v", out.OldestPendingAt, first.Time)
 	}
 
-	msgs := fetch(t, c, 2)
+	msgs := natstest.Fetch(t, c, 2)
 	ack(t, msgs[1])
 	out, _ = b.read(t)
 	equal(t, "with the second acknowledged, the first not", figures(out), "reachable true, shared 3, acknowledged 1, refused 0, stored 1, pending 2, oldest 90 s, redelivered 0 ")
@@ -200,7 +164,7 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 	if err := msgs[0].Nak(); err != nil {
 		t.Fatal(err)
 	}
-	again := fetch(t, c, 2)
+	again := natstest.Fetch(t, c, 2)
 	out, _ = b.read(t)
 	equal(t, "with the first sent again", figures(out), "reachable true, shared 3, acknowledged 1, refused 0, stored 1, pending 2, oldest 90 s, redelivered 1 ")
 	for _, m := range again {
@@ -246,7 +210,7 @@ func TestTheGaugesShowWhatGoesOut(t *testing.T) {
 	b := start(t, s, func() time.Time { return time.Now().Add(time.Hour) })
 	c := admit(t, bus, own, peer)
 	share(t, bus, federation.Critical, federation.High)
-	ack(t, fetch(t, c, 1)[0])
+	ack(t, natstest.Fetch(t, c, 1)[0])
 	var got map[string]float64
 	natstest.Within(t, 20*time.Second, "the gauges are set", func() bool {
 		got = map[string]float64{}
@@ -404,7 +368,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 	c := admit(t, bus, own, peer)
 	const under = "queued it is in the stream, and the peer has not acknowledged everything up to it"
 	equal(t, "in the stream", state(first), under)
-	msgs := fetch(t, c, 2)
+	msgs := natstest.Fetch(t, c, 2)
 	ack(t, msgs[1])
 	equal(t, "acknowledged above the floor", state(second), under)
 	ack(t, msgs[0])
@@ -427,7 +391,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 	// One from the middle, as the function backlog does.
 	middle, last := raise("middle", federation.High, true), raise("last", federation.Critical, true)
 	relay()
-	for _, m := range fetch(t, c, 2) {
+	for _, m := range natstest.Fetch(t, c, 2) {
 		ack(t, m)
 	}
 	equal(t, "in the middle", state(middle), "stored ")
@@ -439,7 +403,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 
 	bad := raise("bad", federation.High, true)
 	relay()
-	end(t, fetch(t, c, 1)[0], "it is bad")
+	end(t, natstest.Fetch(t, c, 1)[0], "it is bad")
 	natstest.Eventually(t, "the refusal is known", func() bool { return state(bad) == "refused it is bad" })
 	if err := alerts.Purge(t.Context()); err != nil {
 		t.Fatal(err)
@@ -530,11 +494,11 @@ func TestBothLanesAreOneLedger(t *testing.T) {
 		return fmt.Sprint(*out.Shared, *out.Stored, *out.Refused, *out.Pending, *out.Redelivered, out.OldestPendingAt != nil)
 	}
 	equal(t, "with nothing sent", short(), "3 0 0 3 0 true")
-	ack(t, fetch(t, lanes["site-b_critical"], 1)[0])
+	ack(t, natstest.Fetch(t, lanes["site-b_critical"], 1)[0])
 	equal(t, "with the critical one acknowledged", short(), "3 1 0 2 0 true")
 	equal(t, "the critical one", state("c"), federation.DeliveryStored)
 	equal(t, "the high one before it", state("h"), federation.DeliveryQueued)
-	msgs := fetch(t, lanes["site-b"], 2)
+	msgs := natstest.Fetch(t, lanes["site-b"], 2)
 	end(t, msgs[0], "bad")
 	ack(t, msgs[1])
 	natstest.Eventually(t, "the refusal is known", func() bool { return short() == "3 2 1 0 0 false" })

@@ -34,7 +34,7 @@ func TestWhatAPeerRefusesIsNotStored(t *testing.T) {
 		}
 	}
 	share(t, bus, federation.Critical)
-	msgs := fetch(t, c, 6)
+	msgs := natstest.Fetch(t, c, 6)
 	for i, m := range msgs[:5] {
 		end(t, m, []string{"it is bad", "", "with\x00NUL", "\xff", long}[i])
 	}

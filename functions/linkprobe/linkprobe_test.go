@@ -3,9 +3,7 @@ package linkprobe_test
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/url"
-	"strconv"
 	"testing"
 	"time"
 
@@ -56,17 +54,14 @@ func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link 
 }
 
 func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
-	o := &server.Options{}
-	if err := o.ProcessConfigString(nats.DevHub); err != nil {
-		t.Fatal(err)
-	}
-	o.StoreDir, o.Port, o.LeafNode.Port = t.TempDir(), server.RANDOM_PORT, server.RANDOM_PORT
-	for _, u := range o.Users {
-		if u.Username == o.NoAuthUser {
-			u.Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject.Echo("site-b")}}}
+	own := natstest.StartHub(t, nats.DevHub, func(o *server.Options) {
+		for _, u := range o.Users {
+			if u.Username == o.NoAuthUser {
+				u.Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject.Echo("site-b")}}}
+			}
 		}
-	}
-	link, _ := probing(t, natstest.StartOptions(t, o), "site-a", "site-b")
+	})
+	link, _ := probing(t, own, "site-a", "site-b")
 	natstest.Eventually(t, "the link says that it is refused", func() bool {
 		l := link()
 		return l.Status == federation.LinkDegraded && l.Cause == federation.AuthRefused
@@ -76,15 +71,11 @@ func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
 // hub runs the server of site-a, which wants a password of its leaves where one is given.
 func hub(t *testing.T, password string) *server.Server {
 	t.Helper()
-	o := &server.Options{}
-	if err := o.ProcessConfigString(nats.DevHub); err != nil {
-		t.Fatal(err)
-	}
-	o.StoreDir, o.Port, o.LeafNode.Port = t.TempDir(), server.RANDOM_PORT, server.RANDOM_PORT
-	if password != "" {
-		o.LeafNode.Username, o.LeafNode.Password = "leaf", password
-	}
-	return natstest.StartOptions(t, o)
+	return natstest.StartHub(t, nats.DevHub, func(o *server.Options) {
+		if password != "" {
+			o.LeafNode.Username, o.LeafNode.Password = "leaf", password
+		}
+	})
 }
 
 // leaf runs the server of site-b, which goes to the hub.
@@ -96,21 +87,12 @@ func leaf(t *testing.T, hub *server.Server, password string) *server.Server {
 // leafOf is leaf for any site.
 func leafOf(t *testing.T, site federation.SiteID, hub *server.Server, password string) *server.Server {
 	t.Helper()
-	vars, err := hub.Varz(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &server.Options{}
-	if err := o.ProcessConfigString(nats.DevLeaf); err != nil {
-		t.Fatal(err)
-	}
-	o.StoreDir, o.Port, o.ServerName, o.JetStreamDomain = t.TempDir(), server.RANDOM_PORT, string(site), subject.Domain(site)
-	remote := &url.URL{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}
-	if password != "" {
-		remote.User = url.UserPassword("leaf", password)
-	}
-	o.LeafNode.Remotes[0].URLs = []*url.URL{remote}
-	return natstest.StartOptions(t, o)
+	return natstest.StartLeaf(t, nats.DevLeaf, hub, func(o *server.Options) {
+		o.ServerName, o.JetStreamDomain = string(site), subject.Domain(site)
+		if password != "" {
+			o.LeafNode.Remotes[0].URLs[0].User = url.UserPassword("leaf", password)
+		}
+	})
 }
 
 func TestWhatTheServerTellsOfALeafnodeMarksAndHealsTheLinkWithoutATick(t *testing.T) {

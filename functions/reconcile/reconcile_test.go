@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,30 +36,12 @@ const (
 // config compares so seldom that a test sees no second look of its own accord.
 var config = reconcile.Config{Gate: federation.Gate{MinSeverity: federation.High}, Interval: time.Hour, Backfill: 24 * time.Hour}
 
-// run runs one of the shipped files on free ports.
-func run(t *testing.T, file string, adjust func(*server.Options)) *server.Server {
-	t.Helper()
-	o := &server.Options{}
-	if err := o.ProcessConfigString(file); err != nil {
-		t.Fatal(err)
-	}
-	o.Port, o.StoreDir = server.RANDOM_PORT, t.TempDir()
-	adjust(o)
-	return natstest.StartOptions(t, o)
-}
-
 // servers are those of the origin and of the peer, joined.
 func servers(t *testing.T) (hub, leaf *server.Server) {
 	t.Helper()
-	hub = run(t, nats.DevHub, func(o *server.Options) { o.LeafNode.Port = server.RANDOM_PORT })
-	vars, err := hub.Varz(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf = run(t, nats.DevLeaf, func(o *server.Options) {
-		o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}}
-	})
-	natstest.Eventually(t, "the leaf has joined the hub", func() bool { return hub.NumLeafNodes() == 1 && leaf.NumLeafNodes() == 1 })
+	hub = natstest.StartHub(t, nats.DevHub)
+	leaf = natstest.StartLeaf(t, nats.DevLeaf, hub)
+	natstest.Joined(t, hub, leaf)
 	return hub, leaf
 }
 

@@ -11,11 +11,9 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -294,25 +292,9 @@ func TestAServerWithoutJetStreamOrWithAnothersDomainIsFound(t *testing.T) {
 // joined are a hub and a leaf, the latter with a JetStream domain of the caller's.
 func joined(t *testing.T, domain string) (hub, leaf *server.Server) {
 	t.Helper()
-	start := func(file string, adjust func(*server.Options)) *server.Server {
-		o := &server.Options{}
-		if err := o.ProcessConfigString(file); err != nil {
-			t.Fatal(err)
-		}
-		o.Port, o.StoreDir = server.RANDOM_PORT, t.TempDir()
-		adjust(o)
-		return natstest.StartOptions(t, o)
-	}
-	hub = start(nats.DevHub, func(o *server.Options) { o.LeafNode.Port = server.RANDOM_PORT })
-	vars, err := hub.Varz(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf = start(nats.DevLeaf, func(o *server.Options) {
-		o.JetStreamDomain = domain
-		o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}}
-	})
-	natstest.Within(t, 30*time.Second, "the leaf has joined", func() bool { return hub.NumLeafNodes() == 1 })
+	hub = natstest.StartHub(t, nats.DevHub)
+	leaf = natstest.StartLeaf(t, nats.DevLeaf, hub, func(o *server.Options) { o.JetStreamDomain = domain })
+	natstest.Joined(t, hub, leaf)
 	return hub, leaf
 }
 
