@@ -193,11 +193,13 @@ func Choose(s settings.Settings, names ...string) ([]Entry, error) {
 		names = expected(s)
 	}
 	var wrong fault.Fields
-	for _, n := range names {
+	for at, n := range names {
 		i := slices.IndexFunc(list, func(e Entry) bool { return e.Name == n })
 		switch {
 		case i < 0:
 			wrong.Add("function", n, strings.Join(Names(), ", "))
+		case slices.Contains(names[:at], n):
+			wrong.Add("function", n, "each once in a process; a second replica is a second process")
 		case list[i].Mesh && !s.Enabled:
 			wrong.Add("function", n, "federation is off (FEDERATION_ENABLED=false), so this function has nothing to do; "+strings.Join(expected(s), ", "))
 		}

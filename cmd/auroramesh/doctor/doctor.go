@@ -94,6 +94,7 @@ var checks = []check{
 	{"consumers", []string{"streams", "database", "migrations"}, consumers},
 	{"leafnode", []string{"nats", "database", "migrations"}, leafnode},
 	{"keys", []string{"database", "migrations"}, keys},
+	{"audit", []string{"database", "migrations"}, audit},
 	{"peer-clocks", []string{"database", "migrations"}, peerClocks},
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
 	"github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -420,5 +422,53 @@ func TestACertificateThatEndsSoonIsFound(t *testing.T) {
 	}
 	if got := certificateFile("X", filepath.Join(dir, "none"), now); len(got) != 1 {
 		t.Errorf("of a file that is not there it finds %+v", got)
+	}
+}
+
+// What is done to the newest records of the audit log is told, and a log that is sound is not.
+func TestAnAuditLogThatWasTamperedWithIsFound(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for name, c := range map[string]struct{ sql, finds string }{
+		"sound":                  {"SELECT 1", ""},
+		"empty":                  {"DELETE FROM audit; UPDATE audit_head SET seq = 0, hash = ''", ""},
+		"a record is changed":    {"UPDATE audit SET who = 'k2' WHERE seq = 1500", "broken at record 1500: its content"},
+		"the first is changed":   {"UPDATE audit SET who = 'k2' WHERE seq = 1", "broken at record 1: its content"},
+		"a record is taken out":  {"DELETE FROM audit WHERE seq = 1000", "broken at record 1001: the record before it is missing"},
+		"the first is taken out": {"DELETE FROM audit WHERE seq = 1", "broken at record 2: the record before it is missing"},
+		"the last is taken out":  {"DELETE FROM audit WHERE seq = 2500", "ends in record 2499, and its head is record 2500"},
+		"all is taken out":       {"DELETE FROM audit", "the audit log is empty, and its head is record 2500"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "site.db")
+			st, err := store.Open(ctx, "sqlite:"+path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = st.Close() })
+			if _, err := st.Migrate(ctx); err != nil {
+				t.Fatal(err)
+			}
+			entries := make([]access.Entry, 2500)
+			for i := range entries {
+				entries[i] = access.Entry{ID: strconv.Itoa(i), At: time.Now(), Who: "k1", Action: "a"}
+			}
+			if _, err := st.AppendAudit(ctx, entries); err != nil {
+				t.Fatal(err)
+			}
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = db.Close() })
+			if _, err := db.ExecContext(ctx, c.sql); err != nil {
+				t.Fatal(err)
+			}
+			got := audit(ctx, &patient{store: st})
+			if (c.finds == "") != (len(got) == 0) || len(got) > 0 && (!strings.Contains(got[0].Wrong, c.finds) || !strings.Contains(got[0].Mend, "audit verify")) {
+				t.Errorf("it finds %+v, not %q", got, c.finds)
+			}
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/auroramesh/auroramesh/functions"
+	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/certificate"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -108,6 +109,53 @@ func keys(ctx context.Context, p *patient) []Finding {
 		wrong = append(wrong, Finding{fmt.Sprintf("at %s something came in the name of %s %s (%s), which is not as pinned", k.Refused.At.UTC().Format(time.DateTime+"Z"), k.Site, with, k.Refused.Reason), mend})
 	}
 	return wrong
+}
+
+// newestRecords is how many records of the audit log are checked: what fits in
+// the time of a check, however long the log is.
+const newestRecords = 10_000
+
+// audit looks whether the newest records of the audit log are one chain that ends in its head.
+func audit(ctx context.Context, p *patient) []Finding {
+	const mend = "Somebody has written to the database past the program. auroramesh audit verify names the first record that is wrong in all of the log; compare it with a backup, and with the heads that the function access has logged."
+	head, err := p.store.AuditHead(ctx)
+	if err != nil {
+		return found("the head of the audit log cannot be read: "+err.Error(), "Look at the database.")
+	}
+	var next *access.Record // the one after those of the page
+	for before, left := int64(0), newestRecords; left > 0; {
+		page, err := p.store.Audit(ctx, before, min(left, 1000))
+		if err != nil {
+			return found("the audit log cannot be read: "+err.Error(), "Look at the database.")
+		}
+		for _, r := range page {
+			switch {
+			case next == nil && r.Seq > head.Seq: // written since the head was read
+				continue
+			case next == nil && r.Head() != head:
+				return found(fmt.Sprintf("the audit log ends in record %d, and its head is record %d", r.Seq, head.Seq), mend)
+			case next != nil && next.Follows(r.Head()) != "":
+				return broken(next, r.Head(), mend)
+			}
+			next = &r
+		}
+		if len(page) == 0 && next == nil && head.Seq > 0 {
+			return found(fmt.Sprintf("the audit log is empty, and its head is record %d", head.Seq), mend)
+		}
+		if len(page) == 0 { // the beginning
+			if next != nil && next.Follows(access.Head{}) != "" {
+				return broken(next, access.Head{}, mend)
+			}
+			return nil
+		}
+		before, left = page[len(page)-1].Seq, left-len(page)
+	}
+	return nil
+}
+
+// broken is the finding of a record that does not follow the one before it.
+func broken(r *access.Record, before access.Head, mend string) []Finding {
+	return found(fmt.Sprintf("the audit log is broken at record %d: %s", r.Seq, r.Follows(before)), mend)
 }
 
 // peerClocks looks at how far the clocks of the peers were from this site's, by the echoes.
