@@ -14,7 +14,7 @@ import (
 )
 
 type benchCmd struct {
-	Names    []string `arg:"" optional:"" name:"name" help:"What to measure; all, where nothing is named."`
+	Names    []string `arg:"" optional:"" name:"name" help:"What to measure, each by its name or by what several begin with, such as intake; all, where nothing is named."`
 	Rounds   int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
 	Scale    float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
 	JSON     bool     `name:"json" help:"Print the report as JSON instead of a table."`
@@ -79,19 +79,31 @@ func writeBench(w io.Writer, r bench.Report) error {
 	}
 	for _, x := range r.Results {
 		value := func(v float64) string { return bench.Format(v, x.Unit) }
-		t.row(x.Name, value(x.Own.Median), value(x.Own.Min), value(x.Own.Max), p99(x.Own), cpu(x.Own), fmt.Sprintf("%.0f MB", x.Own.Memory),
-			value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside), cpu(x.Beside),
-			fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.2f", x.Ratio.Min), fmt.Sprintf("%.2f", x.Ratio.Max), x.Goal)
+		beside := []string{"not run", "-", "-", "-", "-", "-", "-", "-"}
+		if x.NotRun == "" {
+			beside = []string{value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside), cpu(x.Beside),
+				fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.2f", x.Ratio.Min), fmt.Sprintf("%.2f", x.Ratio.Max)}
+		}
+		own := []string{x.Name, value(x.Own.Median), value(x.Own.Min), value(x.Own.Max), p99(x.Own), cpu(x.Own), fmt.Sprintf("%.0f MB", x.Own.Memory)}
+		t.row(append(append(own, beside...), x.Goal)...)
 	}
 	if err := t.write(w); err != nil {
 		return err
 	}
 	for _, x := range r.Results {
+		if x.NotRun != "" {
+			if _, err := fmt.Fprintf(w, "%s: NOT RUN beside it: %s\n", x.Name, x.NotRun); err != nil {
+				return err
+			}
+		}
 		for _, side := range []struct {
 			name   string
 			series bench.Series
 		}{{"", x.Own}, {", beside", x.Beside}} {
-			more := side.series.Samples[len(side.series.Samples)-1].More
+			var more map[string]float64
+			if n := len(side.series.Samples); n > 0 {
+				more = side.series.Samples[n-1].More
+			}
 			for _, name := range slices.Sorted(maps.Keys(more)) {
 				if _, err := fmt.Fprintf(w, "%s%s: %s %.4g\n", x.Name, side.name, name, more[name]); err != nil {
 					return err

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,7 @@ const (
 type Proxy struct {
 	target   string
 	listener net.Listener
+	passed   atomic.Int64 // bytes
 
 	mu     sync.Mutex
 	change *sync.Cond // of mode, or a connection's end
@@ -94,6 +96,9 @@ func (p *Proxy) held() time.Duration {
 	}
 	return p.delay
 }
+
+// Passed is how many bytes were passed on so far, in both directions together, without the headers of TCP and IP.
+func (p *Proxy) Passed() int64 { return p.passed.Load() }
 
 // Close ends the proxy and every connection through it, at once. It may be called more than once.
 func (p *Proxy) Close() error {
@@ -192,7 +197,10 @@ func (p *Proxy) copy(from, to net.Conn) {
 			}
 			if pc.data == nil {
 				p.remove(to)
-			} else if _, err := to.Write(pc.data); err != nil {
+				continue
+			}
+			p.passed.Add(int64(len(pc.data)))
+			if _, err := to.Write(pc.data); err != nil {
 				p.remove(to)
 			}
 		}

@@ -139,6 +139,24 @@ func TestEverythingPassesInBothDirections(t *testing.T) {
 	expect(t, client, "from the hub")
 }
 
+func TestWhatHasPassedIsCountedInBothDirections(t *testing.T) {
+	l := newLine(t)
+	client, server := l.pair()
+	send(t, client, "four")
+	expect(t, server, "four")
+	send(t, server, "seventy")
+	expect(t, client, "seventy")
+	if got := l.proxy.Passed(); got != 11 {
+		t.Errorf("%d bytes have passed, not 11", got)
+	}
+	l.proxy.Set(linkproxy.BlackHole)
+	send(t, client, "and this has not")
+	expectQuiet(t, server)
+	if got := l.proxy.Passed(); got != 11 {
+		t.Errorf("%d bytes have passed with what a black hole holds, not 11", got)
+	}
+}
+
 func TestTheEndOfAConnectionArrivesBehindItsLastByte(t *testing.T) {
 	l := newLine(t)
 	client, server := l.pair()

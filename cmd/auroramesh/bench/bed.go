@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,6 +39,8 @@ type bed struct {
 	postgres *localpostgres.Running
 	plain    *pgxpool.Pool // the schema of a site, without one
 	meshes   map[bool]*mesh
+	peers    map[string]string // programs of others that were built, by name: their paths
+	peersDir string            // where they are; empty: none was
 }
 
 // mesh is the two sites at work.
@@ -196,6 +199,9 @@ func (b *bed) close(ctx context.Context) error {
 	}
 	if b.postgres != nil {
 		failed = append(failed, b.postgres.Stop())
+	}
+	if b.peersDir != "" {
+		failed = append(failed, os.RemoveAll(b.peersDir))
 	}
 	return errors.Join(failed...)
 }

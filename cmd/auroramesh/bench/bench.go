@@ -19,6 +19,9 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 )
 
+// small is the scale below which nothing is waited for that takes minutes.
+const small = 0.1
+
 // Bounds of a benchmark.
 const (
 	MinScale  = 0.001
@@ -51,6 +54,7 @@ type Workload struct {
 // pair is the two sides of a workload: one call is one round.
 type pair struct {
 	own, beside func(context.Context) (Sample, error)
+	missing     missing      // why nothing stands beside; empty where something does
 	end         func() error // undoes what was prepared; may be nil
 }
 
@@ -77,12 +81,20 @@ func Workloads() []Workload {
 	all = append(all, queries...)
 	all = append(all, backlog)
 	all = append(all, pulls...)
-	return append(all, gossip, start, idle)
+	all = append(all, gossip, start, idle)
+	return append(all, detections...)
 }
 
-// chosen are the workloads that the options name.
+// chosen are the workloads that the options name, each by itself or by what several begin with.
 func (o Options) chosen() []Workload {
-	return slices.DeleteFunc(Workloads(), func(w Workload) bool { return len(o.Names) > 0 && !slices.Contains(o.Names, w.Name) })
+	return slices.DeleteFunc(Workloads(), func(w Workload) bool {
+		return len(o.Names) > 0 && !slices.ContainsFunc(o.Names, func(n string) bool { return named(n, w.Name) })
+	})
+}
+
+// named reports whether a name means the workload: "intake" means all of intake-1, intake-32 and intake-128.
+func named(name, workload string) bool {
+	return name == workload || strings.HasPrefix(workload, name+"-") && !slices.ContainsFunc(Workloads(), func(w Workload) bool { return w.Name == name })
 }
 
 // Validate refuses options with which nothing can be measured, and names each that is wrong.
@@ -93,7 +105,7 @@ func (o Options) Validate() error {
 		names = append(names, w.Name)
 	}
 	for _, n := range o.Names {
-		if !slices.Contains(names, n) {
+		if !slices.ContainsFunc(names, func(w string) bool { return named(n, w) }) {
 			wrong.Add("name", n, strings.Join(names, ", "))
 		}
 	}
@@ -139,13 +151,16 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 	if err != nil {
 		return Result{}, err
 	}
-	result = Result{Name: w.Name, Does: w.Does, BesideDoes: w.Beside, Unit: w.Unit, Goal: w.Goal}
+	result = Result{Name: w.Name, Does: w.Does, BesideDoes: w.Beside, Unit: w.Unit, Goal: w.Goal, NotRun: string(p.missing)}
 	own := func() error {
 		s, err := b.profiled(w.Name, func() (Sample, error) { return b.weighed(ctx, p.own) })
 		result.Own.add(s)
 		return err
 	}
 	beside := func() error {
+		if p.missing != "" {
+			return nil
+		}
 		s, err := b.weighed(ctx, p.beside)
 		result.Beside.add(s)
 		return cmp.Or(err, ctx.Err())
@@ -163,8 +178,11 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 				return result, err
 			}
 		}
-		b.Progress(fmt.Sprintf("%s: round %d of %d: %s beside %s", w.Name, round+1, b.Rounds,
-			Format(result.Own.Samples[round].Value, w.Unit), Format(result.Beside.Samples[round].Value, w.Unit)))
+		stands := "NOT RUN beside it: " + string(p.missing)
+		if p.missing == "" {
+			stands = "beside " + Format(result.Beside.Samples[round].Value, w.Unit)
+		}
+		b.Progress(fmt.Sprintf("%s: round %d of %d: %s, %s", w.Name, round+1, b.Rounds, Format(result.Own.Samples[round].Value, w.Unit), stands))
 	}
 	result.compare()
 	return result, nil

@@ -104,7 +104,7 @@ func (b *bed) gather(ctx context.Context, n int) (c *gathered, err error) {
 		c.sites = append(c.sites, s)
 		c.speaking.Go(func() { s.speak(talking, time.Duration(float64(gossipEvery)*float64(i)/float64(n))) })
 	}
-	if err := c.settled(ctx); err != nil || b.Scale < 0.1 {
+	if err := c.settled(ctx); err != nil || b.Scale < small {
 		return c, err
 	}
 	return c, pause(ctx, calming)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -116,10 +117,10 @@ func Part(kind, of string, in io.Reader, out io.Writer) (err error) {
 	return err
 }
 
-// process is this program once more, doing something else.
+// process is this program once more, doing something else, or one of a peer.
 type process struct {
 	cmd *exec.Cmd
-	in  io.Closer
+	in  io.WriteCloser
 	out *bufio.Reader
 }
 
@@ -129,7 +130,12 @@ func spawn(ctx context.Context, env []string, args ...string) (*process, error) 
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	p := &process{cmd: exec.Command(self, args...)} //nolint:gosec // this program itself
+	return launch(ctx, env, self, args...)
+}
+
+// launch starts a program.
+func launch(ctx context.Context, env []string, program string, args ...string) (p *process, err error) {
+	p = &process{cmd: exec.Command(program, args...)} //nolint:gosec // this program itself, or one that it has built
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(), "NO_COLOR=1"}, env...)
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -168,6 +174,7 @@ func part(ctx context.Context, kind, of string) (*process, at, error) {
 func (p *process) end() error {
 	_ = p.in.Close()
 	_ = p.cmd.Process.Signal(os.Interrupt) // it may have ended
+	_ = p.thaw()                           // so that it can
 	done := make(chan struct{})
 	go func() { _ = p.cmd.Wait(); close(done) }() // how it ends is of no matter
 	select {
@@ -179,6 +186,18 @@ func (p *process) end() error {
 		return errors.Join(errors.New("a process of the benchmark had to be killed"), err)
 	}
 }
+
+// kill is kill -9.
+func (p *process) kill() error {
+	err := p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // how it ends is known
+	return err
+}
+
+// freeze stops the process as it stands (SIGSTOP), thaw lets it go on.
+func (p *process) freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+func (p *process) thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // cpu is the processor time that the process has taken.
 func (p *process) cpu() (time.Duration, error) {

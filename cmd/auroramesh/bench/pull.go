@@ -31,7 +31,7 @@ const calmAfter = 2 * time.Second
 
 // window is how long a share of the processor is measured: an interval of the gossip, and half of a calm pull.
 func (b *bed) window() time.Duration {
-	if b.Scale < 0.1 {
+	if b.Scale < small {
 		return 2 * time.Second
 	}
 	return 15 * time.Second

@@ -26,8 +26,10 @@ type Result struct {
 	BesideDoes string `json:"beside_does"`
 	Unit       string `json:"unit"`
 	Goal       string `json:"goal"` // of the ratio
-	Own        Series `json:"own"`
-	Beside     Series `json:"beside"`
+	// NotRun says why what stands beside was not run; then neither Beside nor Ratio says anything.
+	NotRun string `json:"not_run,omitempty"`
+	Own    Series `json:"own"`
+	Beside Series `json:"beside"`
 	// Ratio is that of own to beside: the median of the rounds', with the least and the
 	// most. Within a round the machine was equally busy for both.
 	Ratio Spread `json:"ratio"`
@@ -60,28 +62,30 @@ func (s *Series) add(sample Sample) { s.Samples = append(s.Samples, sample) }
 
 // compare fills in what follows from the samples.
 func (r *Result) compare() {
-	var own, beside, ratios []float64
-	for i, o := range r.Own.Samples {
-		b := r.Beside.Samples[i]
-		own, beside = append(own, o.Value), append(beside, b.Value)
-		ratios = append(ratios, o.Value/b.Value)
-	}
-	r.Own.Spread, r.Beside.Spread, r.Ratio = SpreadOf(own), SpreadOf(beside), SpreadOf(ratios)
 	r.Own.medians()
+	if r.NotRun != "" {
+		return
+	}
 	r.Beside.medians()
+	var ratios []float64
+	for i, o := range r.Own.Samples {
+		ratios = append(ratios, o.Value/r.Beside.Samples[i].Value)
+	}
+	r.Ratio = SpreadOf(ratios)
 }
 
 func (s *Series) medians() {
-	of := func(value func(Sample) float64) float64 {
+	of := func(value func(Sample) float64) Spread {
 		var all []float64
 		for _, sample := range s.Samples {
 			all = append(all, value(sample))
 		}
-		return SpreadOf(all).Median
+		return SpreadOf(all)
 	}
-	s.P99 = of(func(s Sample) float64 { return s.P99 })
-	s.CPU = of(func(s Sample) float64 { return s.CPU })
-	s.Memory = of(func(s Sample) float64 { return s.Memory })
+	s.Spread = of(func(s Sample) float64 { return s.Value })
+	s.P99 = of(func(s Sample) float64 { return s.P99 }).Median
+	s.CPU = of(func(s Sample) float64 { return s.CPU }).Median
+	s.Memory = of(func(s Sample) float64 { return s.Memory }).Median
 }
 
 // SpreadOf is the spread of one value or more; the median of an even number lies between the two in the middle.
@@ -100,6 +104,12 @@ func Format(v float64, unit string) string {
 		return fmt.Sprintf("%.1f %%", v)
 	case unit == megabytes:
 		return fmt.Sprintf("%.0f MB", v)
+	case unit == seconds:
+		return fmt.Sprintf("%.2f s", v)
+	case unit == bytesPerSecond:
+		return fmt.Sprintf("%.0f B/s", v)
+	case unit == alarms:
+		return fmt.Sprintf("%.0f", v)
 	case v >= 10_000:
 		return fmt.Sprintf("%.1f k/s", v/1000)
 	}
@@ -108,9 +118,12 @@ func Format(v float64, unit string) string {
 
 // Units of the workloads.
 const (
-	milliseconds = "ms"
-	alerts       = "alerts/s"
-	requests     = "requests/s"
-	core         = "percent of a core"
-	megabytes    = "MB resident"
+	milliseconds   = "ms"
+	seconds        = "s"
+	alerts         = "alerts/s"
+	requests       = "requests/s"
+	bytesPerSecond = "bytes/s a node"
+	core           = "percent of a core"
+	megabytes      = "MB resident"
+	alarms         = "false alarms"
 )

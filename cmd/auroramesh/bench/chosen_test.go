@@ -1,0 +1,34 @@
+package bench
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		names, want []string
+	}{
+		{[]string{"intake"}, []string{"intake-1", "intake-32", "intake-128"}},
+		{[]string{"endtoend"}, []string{"endtoend"}}, // which is one itself
+		{[]string{"idle", "pull-50", "detect-killed"}, []string{"pull-50", "idle", "detect-killed"}},
+	} {
+		o := Options{Names: c.names, Rounds: 1, Scale: 1}
+		if err := o.Validate(); err != nil {
+			t.Errorf("%v: %v", c.names, err)
+		}
+		var got []string
+		for _, w := range o.chosen() {
+			got = append(got, w.Name)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v: got %v, want %v", c.names, got, c.want)
+		}
+	}
+	for _, name := range []string{"", "intake-", "int", "detect-kill"} {
+		if (Options{Names: []string{name}, Rounds: 1, Scale: 1}).Validate() == nil {
+			t.Errorf("%q is taken for a name", name)
+		}
+	}
+}

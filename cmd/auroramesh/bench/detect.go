@@ -1,0 +1,222 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/linkproxy"
+)
+
+// failure is how a site, or an agent of Serf, fails.
+type failure int
+
+const (
+	killed   failure = iota // kill -9: the system closes its connections
+	stopped                 // SIGSTOP: its connections stay open, and nobody answers
+	silenced                // a black hole: nothing arrives, and nobody is told
+)
+
+const (
+	// detectTime is the most that a failure, or its end, may take to be seen: Serf takes up to 45 s in its profile for WANs.
+	detectTime = 2 * time.Minute
+	// alarming is how long false alarms are waited for, at the size of the documentation.
+	alarming = 10 * time.Minute
+	// jitter is by how much every other read is late meanwhile, and busy how many alerts each site raises a second.
+	jitter = 200 * time.Millisecond
+	busy   = 20
+)
+
+// detections are how long three sites take to see that one of them has failed, what they
+// send each other at rest, and how often they are wrong.
+var detections = []Workload{
+	detect("killed", "kill -9 of its processes", killed, "lan", "at most 0.05"),
+	detect("stopped", "SIGSTOP", stopped, "lan", "at most 0.5"),
+	detect("silent", "a line that is a black hole", silenced, "lan", "at most 0.5"),
+	detect("killed-wan", "kill -9 of its processes", killed, "wan", "none: that of LANs is the harder"),
+	restTraffic("lan"), restTraffic("wan"), falseAlarms,
+}
+
+func detect(name, by string, how failure, profile, goal string) Workload {
+	return Workload{
+		Name: "detect-" + name, Unit: seconds, Goal: goal,
+		Does:   fmt.Sprintf("from %s of one of three sites until the two others show that its link is not healthy", by),
+		Beside: fmt.Sprintf("the same of one of three agents of Serf in its %s profile, until the two others hold it for failed", profile),
+		prepare: func(ctx context.Context, b *bed) (pair, error) {
+			t, s, p, err := b.sides(ctx, profile)
+			p.own = func(ctx context.Context) (Sample, error) { return t.detect(ctx, how) }
+			p.beside = func(ctx context.Context) (Sample, error) { return s.detect(ctx, how) }
+			return p, err
+		},
+	}
+}
+
+func restTraffic(profile string) Workload {
+	return Workload{
+		Name: "detect-traffic-" + profile, Unit: bytesPerSecond, Goal: "none: the price of the above",
+		Does:   "what each of three sites sends to the others at rest",
+		Beside: fmt.Sprintf("what each of three agents of Serf sends in its %s profile", profile),
+		prepare: func(ctx context.Context, b *bed) (pair, error) {
+			t, s, p, err := b.sides(ctx, profile)
+			p.own = func(ctx context.Context) (Sample, error) { return t.idle(ctx, 4*b.window()) }
+			p.beside = func(ctx context.Context) (Sample, error) { return s.idle(ctx, 4*b.window()) }
+			if err != nil || b.Scale < small {
+				return p, err
+			}
+			return p, pause(ctx, calming)
+		},
+	}
+}
+
+// sides are the three sites, and the three agents or why they are missing.
+func (b *bed) sides(ctx context.Context, profile string) (t *trio, s *agents, p pair, err error) {
+	if t, err = b.trio(ctx); err != nil {
+		return t, s, pair{end: t.close}, err
+	}
+	if profile == "wan" && b.Scale < small {
+		err = missing(fmt.Sprintf("at a scale below %g: it takes most of a minute a round", small))
+	} else {
+		s, err = b.serf(ctx, profile)
+	}
+	if why := missing(""); errors.As(err, &why) {
+		p.missing, err = why, nil
+	}
+	p.end = func() error { return errors.Join(t.close(), s.close()) }
+	return t, s, p, err
+}
+
+// detect has the last site fail, measures until the others see it, and has it back.
+func (t *trio) detect(ctx context.Context, how failure) (s Sample, err error) {
+	m := t.last()
+	begun := time.Now()
+	switch how {
+	case killed:
+		err = m.each((*process).kill)
+	case stopped:
+		err = m.each((*process).freeze)
+	case silenced:
+		m.line.Set(linkproxy.BlackHole)
+	}
+	if err != nil {
+		return s, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, detectTime)
+	defer cancel()
+	if err := t.until(waiting, federation.LinkDegraded, federation.Down); err != nil {
+		return s, err
+	}
+	s.Value = time.Since(begun).Seconds()
+	if err := t.until(waiting, federation.Down); err != nil {
+		return s, err
+	}
+	s.More = map[string]float64{"s until the link is down": time.Since(begun).Seconds()}
+	switch how {
+	case killed:
+		err = t.start(ctx, m)
+	case stopped:
+		err = m.each((*process).thaw)
+	case silenced:
+		m.line.Set(linkproxy.Pass)
+	}
+	return s, errors.Join(err, t.whole(ctx))
+}
+
+// idle is what the sites send at rest, and what the last one holds of memory.
+func (t *trio) idle(ctx context.Context, d time.Duration) (s Sample, err error) {
+	before, begun := t.passed(), time.Now()
+	if err := pause(ctx, d); err != nil {
+		return s, err
+	}
+	n := float64(len(t.sites))
+	s.Value = float64(t.passed()-before) / time.Since(begun).Seconds() / n
+	server, err := t.last().server.resident()
+	if err != nil {
+		return s, err
+	}
+	functions, err := t.last().functions.resident()
+	s.More = map[string]float64{"MB functions of a site": functions, "MB NATS server of a site": server, "bytes/s a link": s.Value * n / (n * (n - 1) / 2)}
+	return s, err
+}
+
+// passed is how many bytes the lines have carried so far.
+func (t *trio) passed() (sum int64) {
+	for _, m := range t.sites {
+		if m.line != nil {
+			sum += m.line.Passed()
+		}
+	}
+	return sum
+}
+
+var falseAlarms = Workload{
+	Name: "detect-alarms", Unit: alarms, Goal: "none: not one",
+	Does:   fmt.Sprintf("how often a site holds a link for anything but healthy within ten minutes of %d alerts a second at each of three sites, over lines on which every other read is %s late", busy, jitter),
+	Beside: "nothing",
+	prepare: func(ctx context.Context, b *bed) (pair, error) {
+		t, err := b.trio(ctx)
+		return pair{
+			own: func(ctx context.Context) (Sample, error) {
+				return t.alarms(ctx, time.Duration(float64(alarming)*b.Scale))
+			},
+			missing: "there is nothing to compare with: the goal is none",
+			end:     t.close,
+		}, err
+	},
+}
+
+// alarms counts what the sites say of their links for a while, under load and jitter.
+func (t *trio) alarms(ctx context.Context, d time.Duration) (Sample, error) {
+	for _, m := range t.sites {
+		if m.line != nil {
+			m.line.Stall(0.5, jitter)
+		}
+	}
+	begun := time.Now()
+	raising, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	var all sync.WaitGroup
+	raised := make([]int, len(t.sites))
+	for i, m := range t.sites {
+		all.Go(func() {
+			for pause(raising, time.Second/busy) == nil {
+				if _, err := function.Ask(ctx, m.bus, m.ID, ask.RaiseAlert, draft(federation.High)); err == nil {
+					raised[i]++
+				}
+			}
+		})
+	}
+	all.Wait()
+	if ctx.Err() != nil {
+		return Sample{}, ctx.Err()
+	}
+	var told, down, alerts float64
+	for i, m := range t.sites {
+		if alerts += float64(raised[i]); raised[i] == 0 {
+			return Sample{}, fmt.Errorf("%s has taken no alert", m.ID)
+		}
+		links, err := m.links(ctx)
+		if err != nil {
+			return Sample{}, err
+		}
+		for _, l := range links {
+			h, err := function.Ask(ctx, m.bus, m.ID, ask.LinkHistory, ask.HistoryOf{LinkID: l.ID})
+			if err != nil {
+				return Sample{}, err
+			}
+			for _, tr := range h.Transitions {
+				if tr.At.Before(begun) || tr.To == string(federation.Healthy) {
+					continue
+				}
+				if told++; tr.To == string(federation.Down) {
+					down++
+				}
+			}
+		}
+	}
+	return Sample{Value: told, More: map[string]float64{"of them down": down, "alerts raised": alerts, "minutes": d.Minutes()}}, nil
+}

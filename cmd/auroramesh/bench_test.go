@@ -1,0 +1,26 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/bench"
+)
+
+func TestABenchmarkNamesWhatWasNotRun(t *testing.T) {
+	t.Parallel()
+	own := bench.Series{Spread: bench.Spread{Median: 2, Min: 1, Max: 3}, Samples: []bench.Sample{{Value: 2, More: map[string]float64{"sites": 3}}}}
+	var out strings.Builder
+	err := writeBench(&out, bench.Report{Rounds: 1, Results: []bench.Result{{Name: "detect", Unit: "s", Own: own, NotRun: "it needs the go command"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"detect", "2.00 s", "not run", "detect: NOT RUN beside it: it needs the go command", "detect: sites 3"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "NaN") || strings.Contains(out.String(), "0.00") {
+		t.Errorf("the report has figures of what was not run:\n%s", out.String())
+	}
+}
