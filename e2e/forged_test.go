@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,20 +24,21 @@ import (
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
-// trusted is what a site has pinned for another.
-func trusted(t *testing.T, c *apiclient.Client, site federation.SiteID) federation.TrustedKey {
+// trusted waits until a site has pinned a key for another, and gives what it has.
+func trusted(t *testing.T, c *apiclient.Client, site federation.SiteID) (pinned federation.TrustedKey) {
 	t.Helper()
-	all, err := c.TrustedKeys(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range all.Keys {
-		if k.Site == site {
-			return k
+	natstest.Eventually(t, "a key is pinned for "+string(site), func() bool {
+		all, err := c.TrustedKeys(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	t.Fatalf("no key is pinned for %s: %+v", site, all)
-	return federation.TrustedKey{}
+		i := slices.IndexFunc(all.Keys, func(k federation.TrustedKey) bool { return k.Site == site })
+		if i >= 0 {
+			pinned = all.Keys[i]
+		}
+		return i >= 0
+	})
+	return pinned
 }
 
 // counts waits until a site has refused so many messages of a trigger for a reason.

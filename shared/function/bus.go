@@ -137,8 +137,8 @@ func (b *Bus) Publish(ctx context.Context, subj string, v any) error {
 	if err != nil {
 		return fmt.Errorf("encoding a message for %s: %w", subj, err)
 	}
-	msg, err := b.sealed(subj, data)
-	if err != nil {
+	msg := &nats.Msg{Subject: subj, Data: data}
+	if err := b.sealTogether([]*nats.Msg{msg}); err != nil {
 		return err
 	}
 	if tracing.Traced(ctx) {
@@ -191,21 +191,24 @@ type Message struct {
 }
 
 // Store publishes messages to the local streams that capture their subjects, those
-// that peers read signed, and waits for the server to have them. It reports, for each, its sequence in its
-// stream, 0 where it is not stored; a message that was there already has the
+// that peers read signed together, and waits for the server to have them. It reports, for each,
+// its sequence in its stream, 0 where it is not stored; a message that was there already has the
 // sequence that it got then. err is the first failure, Unavailable where JetStream
 // did not answer.
 func (b *Bus) Store(ctx context.Context, msgs []Message) (sequences []uint64, err error) {
 	sequences = make([]uint64, len(msgs))
+	out := make([]*nats.Msg, len(msgs))
+	for i, m := range msgs {
+		out[i] = &nats.Msg{Subject: m.Subject, Data: m.Payload}
+	}
+	if err := b.sealTogether(out); err != nil {
+		return sequences, err
+	}
 	acks := make([]jetstream.PubAckFuture, len(msgs))
 	for i, m := range msgs {
-		var msg *nats.Msg
-		if msg, err = b.sealed(m.Subject, m.Payload); err != nil {
-			break
-		}
-		publishing := b.publishing(ctx, m, msg)
+		publishing := b.publishing(ctx, m, out[i])
 		defer publishing() //nolint:gocritic // one for each message, until all are confirmed
-		acks[i], err = b.js.PublishMsgAsync(msg, jetstream.WithMsgID(m.ID))
+		acks[i], err = b.js.PublishMsgAsync(out[i], jetstream.WithMsgID(m.ID))
 		if err != nil {
 			err = fault.New(fault.Unavailable, "publishing to %s: %v", m.Subject, err)
 			break

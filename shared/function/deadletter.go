@@ -45,7 +45,7 @@ func (r *Running) bury(m *meter, o options, s Source, msg jetstream.Msg, reason 
 	letter.Header.Set(HeaderTrigger, m.trigger)
 	letter.Header.Set(HeaderSource, s.String())
 	letter.Header.Set(HeaderSubject, msg.Subject())
-	for _, h := range []string{HeaderKey, HeaderSignature} { // a retry asks again whose it is
+	for _, h := range proofHeaders { // a retry asks again whose it is
 		if v := msg.Headers().Get(h); v != "" {
 			letter.Header.Set(h, v)
 		}

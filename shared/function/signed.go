@@ -18,17 +18,21 @@ import (
 // The headers of what a site says to its peers.
 const (
 	HeaderKey       = "Aurora-Key"       // the public key with which it is signed
-	HeaderSignature = "Aurora-Signature" // of the statement, see [identity.Statement]
+	HeaderSignature = "Aurora-Signature" // of the statement, or of the root of its tree: see [identity.Proof]
+	HeaderPlace     = "Aurora-Place"     // in that tree, where it was signed together with others
 	HeaderNonce     = "Aurora-Nonce"     // in a question, so that no two are alike
 )
 
+// proofHeaders are those by which it can be told, also later, whose a message is.
+var proofHeaders = []string{HeaderKey, HeaderSignature, HeaderPlace}
+
 // Keyring knows the keys of the peers.
 type Keyring interface {
-	// Verify is nil where the signature is that of the statement by the key, and the
+	// Verify is nil where the proof is that of the statement by the key, and the
 	// key that of the site whose statement it is. Else it is an [identity.Refusal], or
 	// a fault that time may mend. Where introduces is set, a site for which no key is
 	// known yet becomes known by this one.
-	Verify(ctx context.Context, key string, signature []byte, s identity.Statement, introduces bool) error
+	Verify(ctx context.Context, key string, proof identity.Proof, s identity.Statement, introduces bool) error
 }
 
 // Identify gives the bus the key with which the site speaks to its peers, and the
@@ -58,19 +62,31 @@ func (o options) verifying(r *Running) error {
 // seal signs a message of this site, in its headers.
 func (b *Bus) seal(msg *nats.Msg, kind identity.Kind, regarding string) error {
 	if b.own == nil {
-		return fmt.Errorf("saying something under %s: this function has no key to sign it with", msg.Subject)
+		return b.keyless(msg.Subject)
 	}
 	sign(b.own, b.site.ID, msg, kind, regarding)
 	return nil
 }
 
+func (b *Bus) keyless(subj string) error {
+	return fmt.Errorf("saying something under %s: this function has no key to sign it with", subj)
+}
+
 func sign(by *identity.Identity, site federation.SiteID, msg *nats.Msg, kind identity.Kind, regarding string) {
+	signature := by.Sign(identity.Statement{Kind: kind, Site: string(site), Subject: msg.Subject, Regarding: regarding, Body: msg.Data})
+	bear(by, msg, identity.Proof{Signature: signature})
+}
+
+// bear puts a proof into the headers of a message.
+func bear(by *identity.Identity, msg *nats.Msg, p identity.Proof) {
 	if msg.Header == nil {
 		msg.Header = nats.Header{}
 	}
-	signature := by.Sign(identity.Statement{Kind: kind, Site: string(site), Subject: msg.Subject, Regarding: regarding, Body: msg.Data})
 	msg.Header.Set(HeaderKey, by.Key())
-	msg.Header.Set(HeaderSignature, base64.RawStdEncoding.EncodeToString(signature))
+	msg.Header.Set(HeaderSignature, base64.RawStdEncoding.EncodeToString(p.Signature))
+	if p.Place != nil {
+		msg.Header.Set(HeaderPlace, p.Place.String())
+	}
 }
 
 // Said is a message of site for a subject as its peers hear it, signed by the key
@@ -82,13 +98,33 @@ func Said(by *identity.Identity, site federation.SiteID, subj string, data []byt
 	return msg
 }
 
-// sealed is a message for a subject, signed where peers read it.
-func (b *Bus) sealed(subj string, data []byte) (*nats.Msg, error) {
-	msg := &nats.Msg{Subject: subj, Data: data}
-	if !subject.Signed(subj) {
-		return msg, nil
+// SaidTogether signs messages as [Bus.Store] does what it stores at once; see [Said].
+func SaidTogether(by *identity.Identity, site federation.SiteID, msgs []*nats.Msg) {
+	said := make([]identity.Statement, len(msgs))
+	for i, msg := range msgs {
+		said[i] = identity.Statement{Kind: identity.Message, Site: string(site), Subject: msg.Subject, Body: msg.Data}
 	}
-	return msg, b.seal(msg, identity.Message, "")
+	for i, p := range by.SignTogether(said) {
+		bear(by, msgs[i], p)
+	}
+}
+
+// sealTogether signs those of the messages that peers read.
+func (b *Bus) sealTogether(msgs []*nats.Msg) error {
+	read := make([]*nats.Msg, 0, len(msgs))
+	for _, msg := range msgs {
+		if subject.Signed(msg.Subject) {
+			read = append(read, msg)
+		}
+	}
+	switch {
+	case len(read) == 0:
+		return nil
+	case b.own == nil:
+		return b.keyless(read[0].Subject)
+	}
+	SaidTogether(b.own, b.site.ID, read)
+	return nil
 }
 
 // ask signs a question and returns its signature, which the answer must regard.
@@ -108,11 +144,26 @@ func (b *Bus) proved(ctx context.Context, h nats.Header, s identity.Statement, i
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	return b.peers.Verify(ctx, h.Get(HeaderKey), proofIn(h), s, introduces)
+}
+
+// proofIn is the proof that a message bears. One that cannot be read proves nothing,
+// but it is there.
+func proofIn(h nats.Header) identity.Proof {
+	nothing := identity.Proof{Signature: []byte{0}}
 	signature, err := base64.RawStdEncoding.DecodeString(h.Get(HeaderSignature))
 	if err != nil {
-		signature = []byte{0} // there is one, of nothing
+		return nothing
 	}
-	return b.peers.Verify(ctx, h.Get(HeaderKey), signature, s, introduces)
+	text := h.Get(HeaderPlace)
+	if text == "" {
+		return identity.Proof{Signature: signature}
+	}
+	place, err := identity.ParsePlace(text)
+	if err != nil {
+		return nothing
+	}
+	return identity.Proof{Signature: signature, Place: place}
 }
 
 // message is what a trigger was given, before anything of it is believed.

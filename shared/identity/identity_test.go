@@ -85,7 +85,7 @@ func TestASignatureHoldsForItsStatementAlone(t *testing.T) {
 	own, other := made(t), made(t)
 	said := identity.Statement{Kind: identity.Message, Site: "site-b", Subject: "aurora.alerts.federation.high", Body: []byte(`{"n":1}`)}
 	sig := own.Sign(said)
-	if err := identity.Verify(own.Key(), said, sig); err != nil {
+	if err := identity.Verify(own.Key(), said, identity.Proof{Signature: sig}); err != nil {
 		t.Errorf("the statement itself: %v", err)
 	}
 	for name, change := range map[string]func(*identity.Statement){
@@ -100,7 +100,7 @@ func TestASignatureHoldsForItsStatementAlone(t *testing.T) {
 	} {
 		forged := said
 		change(&forged)
-		if err := identity.Verify(own.Key(), forged, sig); !errors.Is(err, identity.ErrSignature) {
+		if err := identity.Verify(own.Key(), forged, identity.Proof{Signature: sig}); !errors.Is(err, identity.ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestASignatureHoldsForItsStatementAlone(t *testing.T) {
 		key string
 		sig []byte
 	}{"another key": {other.Key(), sig}, "no key": {"", sig}, "a key that is none": {"U" + strings.Repeat("A", 55), sig}, "no signature": {own.Key(), nil}, "half": {own.Key(), sig[:32]}, "flipped": {own.Key(), flipped}} {
-		if err := identity.Verify(c.key, said, c.sig); !errors.Is(err, identity.ErrSignature) {
+		if err := identity.Verify(c.key, said, identity.Proof{Signature: c.sig}); !errors.Is(err, identity.ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -128,7 +128,7 @@ func BenchmarkVerify(b *testing.B) {
 	own, s := made(b), identity.Statement{Kind: identity.Message, Site: "site-b", Subject: "aurora.alerts.federation.high", Body: make([]byte, 1024)}
 	sig := own.Sign(s)
 	for b.Loop() {
-		if err := identity.Verify(own.Key(), s, sig); err != nil {
+		if err := identity.Verify(own.Key(), s, identity.Proof{Signature: sig}); err != nil {
 			b.Fatal(err)
 		}
 	}

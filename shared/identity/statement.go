@@ -2,9 +2,7 @@ package identity
 
 import (
 	"crypto/ed25519"
-	"errors"
-
-	"github.com/nats-io/nkeys"
+	"slices"
 )
 
 // Kind is what a statement is for.
@@ -30,11 +28,11 @@ type Statement struct {
 	Body      []byte
 }
 
-// bytes is the one form in which a statement is signed. No part before the body
+// append adds the one form in which a statement is signed. No part before the body
 // can hold a newline: kinds are constants, sites and subjects have none by their
 // form, and a signature is base64.
-func (s Statement) bytes() []byte {
-	b := make([]byte, 0, 64+len(s.Site)+len(s.Subject)+len(s.Regarding)+len(s.Body))
+func (s Statement) append(b []byte) []byte {
+	b = slices.Grow(b, 64+len(s.Site)+len(s.Subject)+len(s.Regarding)+len(s.Body))
 	for _, part := range []string{"auroramesh statement 1", string(s.Kind), s.Site, s.Subject, s.Regarding} {
 		b = append(append(b, part...), '\n')
 	}
@@ -42,22 +40,4 @@ func (s Statement) bytes() []byte {
 }
 
 // Sign is the signature of a statement of this site.
-func (i *Identity) Sign(s Statement) []byte { return ed25519.Sign(i.private, s.bytes()) }
-
-// ErrSignature says that a signature is not that of the statement by the key.
-var ErrSignature = errors.New("the signature is not of this message by this key")
-
-// Verify is nil where signature is that of the statement by the public key.
-func Verify(key string, s Statement, signature []byte) error {
-	if !ValidKey(key) {
-		return ErrSignature
-	}
-	public, err := nkeys.FromPublicKey(key)
-	if err != nil {
-		return ErrSignature
-	}
-	if public.Verify(s.bytes(), signature) != nil {
-		return ErrSignature
-	}
-	return nil
-}
+func (i *Identity) Sign(s Statement) []byte { return ed25519.Sign(i.private, s.append(nil)) }

@@ -123,14 +123,14 @@ func key(site string) (*identity.Identity, error) {
 type Keys struct{}
 
 // Verify implements [function.Keyring].
-func (Keys) Verify(_ context.Context, public string, signature []byte, s identity.Statement, _ bool) error {
+func (Keys) Verify(_ context.Context, public string, proof identity.Proof, s identity.Statement, _ bool) error {
 	i, err := key(s.Site)
 	switch {
 	case err != nil:
 		return err
-	case public == "" || len(signature) == 0:
+	case public == "" || len(proof.Signature) == 0:
 		return &identity.Refusal{Reason: identity.Unsigned, Site: s.Site}
-	case identity.Verify(public, s, signature) != nil:
+	case identity.Verify(public, s, proof) != nil:
 		return &identity.Refusal{Reason: identity.BadSignature, Site: s.Site}
 	case i.Key() != public:
 		return &identity.Refusal{Reason: identity.WrongKey, Site: s.Site, Key: public}

@@ -33,6 +33,8 @@ type Keyring struct {
 	store *store.Store
 	log   *slog.Logger
 	now   func() time.Time
+	// verifier spares a signature that many messages share; whose a key is, is asked for each.
+	verifier identity.Verifier
 
 	mu     sync.Mutex
 	pinned map[federation.SiteID]pin
@@ -70,17 +72,17 @@ func (k *Keyring) Own(ctx context.Context, key string) error {
 // whose statement it is. introduces lets a site for which none is pinned become known
 // by this one; without it such a site is Unavailable until it is. Else the error is
 // an [identity.Refusal].
-func (k *Keyring) Verify(ctx context.Context, key string, signature []byte, s identity.Statement, introduces bool) error {
+func (k *Keyring) Verify(ctx context.Context, key string, proof identity.Proof, s identity.Statement, introduces bool) error {
 	site := federation.SiteID(s.Site)
 	if !site.Valid() {
 		var wrong fault.Fields
 		wrong.Add("site", s.Site, federation.SiteIDForm)
 		return wrong.Err("what came is in the name of no site")
 	}
-	if key == "" || len(signature) == 0 {
+	if key == "" || len(proof.Signature) == 0 {
 		return k.refuse(ctx, site, identity.Unsigned, "")
 	}
-	if identity.Verify(key, s, signature) != nil {
+	if k.verifier.Verify(key, s, proof) != nil {
 		return k.refuse(ctx, site, identity.BadSignature, "")
 	}
 	if k.cached(site) == key {

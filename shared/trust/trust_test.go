@@ -22,7 +22,7 @@ func TestAKeyringBelievesTheFirstKeyOfASiteAndNoOther(t *testing.T) {
 	key, other := natstest.Key(t, "site-b"), natstest.Key(t, "site-x")
 	s := identity.Statement{Kind: identity.Message, Site: "site-b", Subject: "aurora.federation.health.site-b", Body: []byte("I live")}
 	verify := func(by *identity.Identity, introduces bool) error {
-		return ring.Verify(t.Context(), by.Key(), by.Sign(s), s, introduces)
+		return ring.Verify(t.Context(), by.Key(), identity.Proof{Signature: by.Sign(s)}, s, introduces)
 	}
 	refused := func(what string, err error, want identity.Reason) {
 		t.Helper()
@@ -34,7 +34,7 @@ func TestAKeyringBelievesTheFirstKeyOfASiteAndNoOther(t *testing.T) {
 	if err := verify(key, false); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("an alert before the first gossip: %v", err)
 	}
-	refused("nothing signed, and nobody known", ring.Verify(t.Context(), "", nil, s, true), identity.Unsigned)
+	refused("nothing signed, and nobody known", ring.Verify(t.Context(), "", identity.Proof{}, s, true), identity.Unsigned)
 	if keys, err := st.TrustedKeys(t.Context(), "site-a"); err != nil || len(keys) != 0 {
 		t.Errorf("who is not known is noted: %+v, %v", keys, err)
 	}
@@ -44,9 +44,9 @@ func TestAKeyringBelievesTheFirstKeyOfASiteAndNoOther(t *testing.T) {
 		}
 	}
 	refused("another key", verify(other, true), identity.WrongKey)
-	refused("no signature", ring.Verify(t.Context(), key.Key(), nil, s, true), identity.Unsigned)
-	refused("that of something else", ring.Verify(t.Context(), key.Key(), key.Sign(identity.Statement{Site: "site-b"}), s, true), identity.BadSignature)
-	if err := ring.Verify(t.Context(), key.Key(), key.Sign(s), identity.Statement{Site: "*"}, true); !fault.Is(err, fault.Invalid) {
+	refused("no signature", ring.Verify(t.Context(), key.Key(), identity.Proof{}, s, true), identity.Unsigned)
+	refused("that of something else", ring.Verify(t.Context(), key.Key(), identity.Proof{Signature: key.Sign(identity.Statement{Site: "site-b"})}, s, true), identity.BadSignature)
+	if err := ring.Verify(t.Context(), key.Key(), identity.Proof{Signature: key.Sign(s)}, identity.Statement{Site: "*"}, true); !fault.Is(err, fault.Invalid) {
 		t.Errorf("in the name of no site: %v", err)
 	}
 
@@ -58,10 +58,24 @@ func TestAKeyringBelievesTheFirstKeyOfASiteAndNoOther(t *testing.T) {
 		t.Errorf("the key that was pinned: %v", err)
 	}
 	refused("the old key", verify(key, true), identity.WrongKey)
+	together := []identity.Statement{s, {Kind: identity.Message, Site: "site-b", Body: []byte("2")}}
+	proofs := other.SignTogether(together)
+	if err := ring.Verify(t.Context(), other.Key(), proofs[0], together[0], false); err != nil {
+		t.Errorf("what was signed together: %v", err)
+	}
 	keys, err := st.TrustedKeys(t.Context(), "site-a")
 	if err != nil || len(keys) != 1 || keys[0].PinnedBy != federation.Administrator || keys[0].Refused == nil || keys[0].Refused.Key != key.Key() {
 		t.Errorf("the keys are %+v, %v", keys, err)
 	}
+
+	// A root that is remembered does not keep its key.
+	if _, err := st.PinKey(t.Context(), "site-a", "site-b", key.Key(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(key, false); err != nil {
+		t.Errorf("the key that was pinned again: %v", err)
+	}
+	refused("what was signed together with a key that is pinned no more", ring.Verify(t.Context(), other.Key(), proofs[1], together[1], false), identity.WrongKey)
 
 	if err := errors.Join(ring.Own(t.Context(), "K1"), ring.Own(t.Context(), "K1")); err != nil || strings.Contains(said.String(), "another key before") {
 		t.Errorf("the own key: %v, %s", err, &said)

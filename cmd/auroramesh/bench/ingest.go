@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -24,6 +26,7 @@ var ingest = Workload{
 
 const (
 	waitingAlerts = 100_000
+	published     = 500  // what a site publishes at once at most, when it has so much
 	copied        = 1000 // rows in a transaction of what stands beside
 )
 
@@ -110,9 +113,16 @@ func fill(ctx context.Context, js jetstream.JetStream, own *identity.Identity, n
 	if err != nil {
 		return err
 	}
-	acks := make([]jetstream.PubAckFuture, n)
+	msgs := make([]*nats.Msg, n)
 	for i, p := range payloads {
-		if acks[i], err = js.PublishMsgAsync(function.Said(own, hub, subject.Alert(federation.High), p), jetstream.WithStallWait(10*time.Second)); err != nil {
+		msgs[i] = &nats.Msg{Subject: subject.Alert(federation.High), Data: p}
+	}
+	for together := range slices.Chunk(msgs, published) {
+		function.SaidTogether(own, hub, together)
+	}
+	acks := make([]jetstream.PubAckFuture, n)
+	for i, msg := range msgs {
+		if acks[i], err = js.PublishMsgAsync(msg, jetstream.WithStallWait(10*time.Second)); err != nil {
 			return fmt.Errorf("filling the stream: %w", err)
 		}
 	}
