@@ -74,10 +74,10 @@ func isNews(subj string, data []byte) bool {
 	return json.Unmarshal(data, &of) != nil || of.Client.Kind == "Leafnode"
 }
 
-// peers lists the consumers that each known peer keeps for this site.
+// peers lists the consumers that the peers keep for this site.
 func (s sink) peers(ctx context.Context) ([]function.Source, error) {
 	own := s.bus.Site().ID
-	peers, err := s.store.Peers(ctx, own)
+	peers, err := s.store.PullsFrom(ctx, s.bus.Site())
 	if err != nil {
 		return nil, err
 	}

@@ -223,7 +223,7 @@ func fieldDocs() map[string]map[string]property {
 			"status": says("How alive it is, judged by its last heartbeat", among([]federation.SiteStatus{federation.Online, federation.SiteDegraded, federation.Offline})),
 			"reason": says("Why it is offline; only where it said so itself", among([]federation.SiteReason{federation.Leaving})),
 			"local":  says("Whether this is the site that answers"), "agents_total": says("How many endpoint agents it has"), "agents_online": says("How many of them are online"),
-			"version": says("The version of its software"), "last_heartbeat_at": says("When its newest heartbeat arrived, by the clock of the site that answers; null where none has"),
+			"version": says("The version of its software"), "exchange": says("How it says that it exchanges alerts: direct, or by the hub where that passes on; a newer site may know other words"), "last_heartbeat_at": says("When its newest heartbeat arrived, by the clock of the site that answers; null where none has"),
 			"first_seen_at": says("When its first heartbeat arrived"),
 		},
 		"Link": {
@@ -241,7 +241,8 @@ func fieldDocs() map[string]map[string]property {
 		"LinkView": {
 			"peer": says("The site at the other end, seen from the one whose view it is", pattern(siteIDForm)), "status": says("How good the link is in this view", linkStatuses),
 			"cause": says("Why it is not healthy; only where it is not. A newer peer may know other words than this site"), "latency": says("What this view's echoes say"),
-			"at": says("When this view was taken, by the clock of the site whose view it is"),
+			"at":      says("When this view was taken, by the clock of the site whose view it is"),
+			"relayed": says("Whether what that site raises reaches the other end by the hub; only where it does"),
 		},
 		"Latency": {
 			"last_ms": says("The round trip of the newest echo in milliseconds; null where it was lost"), "median_ms": says("The median round trip; null where every echo was lost"),

@@ -58,6 +58,11 @@ func (h sink) take(ctx context.Context, g federation.Gossip) error {
 			return err
 		}
 	}
+	if result.Exchanged {
+		if err := h.bus.Nudge("peeradmit"); err != nil {
+			return err
+		}
+	}
 	if !result.FirstSeen && len(result.Transitions) == 0 {
 		return nil
 	}

@@ -60,6 +60,9 @@ func (h heartbeat) beat(ctx context.Context) error {
 	}
 	g := h.gossip(site)
 	g.Links = links
+	if g.PassesFor, err = h.store.PassedPeers(ctx); err != nil {
+		return err
+	}
 	return h.bus.Publish(ctx, subject.Health(me.ID), g)
 }
 
@@ -68,7 +71,7 @@ func (h heartbeat) gossip(site federation.Site) federation.Gossip {
 	return federation.Gossip{
 		Version: federation.GossipVersion, SiteID: me.ID, SiteName: me.Name, Tier: me.Tier, SoftwareVersion: me.Version,
 		SentAt: h.now().UTC(), IntervalSeconds: int(h.interval / time.Second),
-		AgentsTotal: site.AgentsTotal, AgentsOnline: site.AgentsOnline,
+		AgentsTotal: site.AgentsTotal, AgentsOnline: site.AgentsOnline, Exchange: me.Exchange,
 	}
 }
 
@@ -111,10 +114,16 @@ func (h heartbeat) views(ctx context.Context) ([]federation.LinkView, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the links: %w", err)
 	}
+	relayed, err := h.store.RelayedPeers(ctx)
+	if err != nil {
+		return nil, err
+	}
 	now := h.now().UTC()
 	views := make([]federation.LinkView, min(len(links), federation.MaxGossipLinks))
 	for i := range views {
 		views[i] = links[i].At(now, h.thresholds).View(h.bus.Site().ID, now)
+		p, byHub := relayed[views[i].Peer]
+		views[i].Relayed = byHub && !p.Direct
 	}
 	return views, nil
 }

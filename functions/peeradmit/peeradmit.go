@@ -3,13 +3,15 @@
 // that peer's lanes with its gate as their filters. A kept alert is therefore never
 // on the wire. Where the gate is set anew the filters follow before the change is
 // answered. The peer pulls from its consumers and what it has acknowledged is what
-// it has stored, or put among its dead letters.
+// it has stored, or put among its dead letters. A peer that gets by the hub what this
+// site raises has none; see relay.go for how it loses and gets them.
 package peeradmit
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -37,8 +39,8 @@ const (
 )
 
 // New is the function for one site. gate is that of a peer for which none is set.
-func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *function.Bus) function.Function {
-	a := admitter{gate, st, bus}
+func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	a := admitter{gate, st, bus, now}
 	site := bus.Site().ID
 	return function.Function{
 		Name:        "peeradmit",
@@ -46,6 +48,7 @@ func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *funct
 		Triggers: []function.Trigger{
 			function.On(subject.Event(site, federation.SiteSeen), a.seen, function.Named("seen")),
 			function.Reply(ask.AdmitPeers, a.admitNow),
+			function.Nudged(a.admitAll),
 			function.Every(sweep, a.admitAll, function.Named("sweep")),
 		},
 		Streams: []jetstream.StreamConfig{stream.Alerts(site, limits)},
@@ -57,10 +60,28 @@ type admitter struct {
 	gate  federation.Gate
 	store *store.Store
 	bus   *function.Bus
+	now   func() time.Time
+}
+
+// way is how alerts of this site's stream get to a peer.
+type way struct {
+	gate    federation.Gate
+	relayed bool // by the hub: the peer pulls nothing here
+	hub     bool // the peer is the hub of this site, and takes what is for others by it
+	passed  bool // this site is the hub of the peer, and passes on to it
+}
+
+// standing is the way to a peer, and how far it is in place.
+type standing struct {
+	way
+	was     store.RelayedPeer // where it gets by the hub what this site raises, or is about to
+	known   bool              // whether there is that
+	passing bool              // whether it is noted that this site passes on to it
+	lanes   bool              // whether it has any here
 }
 
 func (a admitter) seen(ctx context.Context, e federation.Event) error {
-	return a.admitEach(ctx, []federation.SiteID{e.SiteID})
+	return a.admitEach(ctx, func(p federation.SiteID) bool { return p == e.SiteID })
 }
 
 func (a admitter) admitNow(ctx context.Context, _ ask.None) (ask.None, error) {
@@ -68,59 +89,107 @@ func (a admitter) admitNow(ctx context.Context, _ ask.None) (ask.None, error) {
 }
 
 func (a admitter) admitAll(ctx context.Context) error {
-	peers, err := a.store.Peers(ctx, a.bus.Site().ID)
-	if err != nil {
-		return err
-	}
-	return a.admitEach(ctx, peers)
+	return a.admitEach(ctx, func(federation.SiteID) bool { return true })
 }
 
-// admitEach sets the consumers of peers to the present gates. It looks at the gates
-// again behind itself: one that was set in between may have been put right already by
+// admitEach brings the peers that are meant to their present ways. It looks at these
+// again behind itself: one that was changed in between may have been put right already by
 // another replica, over which the older one was written here.
-func (a admitter) admitEach(ctx context.Context, peers []federation.SiteID) error {
-	gates, err := a.gates(ctx)
+func (a admitter) admitEach(ctx context.Context, meant func(federation.SiteID) bool) error {
+	now, err := a.standings(ctx, meant)
 	for err == nil {
 		var failed []error
-		for _, p := range peers {
-			failed = append(failed, a.admit(ctx, p, gates.For(p)))
+		for _, p := range slices.Sorted(maps.Keys(now)) {
+			if err := a.admit(ctx, p, now[p]); err != nil {
+				failed = append(failed, fmt.Errorf("admitting %s: %w", p, err))
+			}
 		}
 		if err := errors.Join(failed...); err != nil {
 			return err
 		}
-		set := gates
-		if gates, err = a.gates(ctx); err == nil && reflect.DeepEqual(gates, set) {
+		before := now
+		if now, err = a.standings(ctx, meant); err == nil && reflect.DeepEqual(now, before) {
 			return nil
 		}
 	}
 	return err
 }
 
-func (a admitter) gates(ctx context.Context) (federation.Gates, error) {
-	return a.store.Gates(ctx, a.bus.Site().ID, federation.Outbound, a.gate)
+// standings is where the ways to the known peers stand that are meant.
+func (a admitter) standings(ctx context.Context, meant func(federation.SiteID) bool) (map[federation.SiteID]standing, error) {
+	mesh, err := a.store.Mesh(ctx, a.bus.Site(), a.gate)
+	if err != nil {
+		return nil, err
+	}
+	relayed, err := a.store.RelayedPeers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	passed, err := a.store.PassedPeers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lanes, err := a.present(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hub, _ := mesh.Hub()
+	all := make(map[federation.SiteID]standing, len(mesh.Sites))
+	for _, s := range mesh.Sites {
+		if s.ID == mesh.Own.ID || !meant(s.ID) {
+			continue
+		}
+		now := standing{passing: slices.Contains(passed, s.ID), lanes: lanes[s.ID], way: way{
+			gate: mesh.Gates.For(s.ID), relayed: mesh.Relayed(s.ID), passed: mesh.Passes(s.ID),
+			hub: mesh.Own.Exchange == federation.ExchangeHub && s.ID == hub.ID,
+		}}
+		now.was, now.known = relayed[s.ID]
+		all[s.ID] = now
+	}
+	return all, nil
 }
 
-// filters is the subjects from which a peer behind a gate gets alerts of the given
-// severities. Copies made for it were decided when they were made, so they always
-// reach it; and with no subject at all a consumer would let everything through.
-func filters(g federation.Gate, peer federation.SiteID, severities []federation.Severity) []string {
+// present is the peers that have a lane.
+func (a admitter) present(ctx context.Context) (map[federation.SiteID]bool, error) {
+	alerts, err := a.bus.JetStream().Stream(ctx, subject.AlertStream(a.bus.Site().ID))
+	if err != nil {
+		return nil, err
+	}
+	peers := map[federation.SiteID]bool{}
+	names := alerts.ConsumerNames(ctx)
+	for name := range names.Name() {
+		peers[subject.ConsumerPeer(name)] = true
+	}
+	return peers, names.Err()
+}
+
+// filters is the subjects from which a peer gets alerts of the given severities.
+// Copies made for it, or for another by it, were decided when they were made, so they
+// always reach it; and with no subject at all a consumer would let everything through.
+func filters(w way, peer federation.SiteID, severities []federation.Severity) []string {
 	var all []string
-	admitted := g.Severities()
+	admitted := w.gate.Severities()
 	for _, s := range severities {
 		all = append(all, subject.AlertTo(s, peer))
-		if !g.OwnCopy() && slices.Contains(admitted, s) {
+		if !w.gate.OwnCopy() && slices.Contains(admitted, s) {
 			all = append(all, subject.Alert(s))
+		}
+		if w.hub {
+			all = append(all, subject.AlertVia(s, subject.AnySite))
+		}
+		if w.passed {
+			all = append(all, subject.AlertFrom(s, subject.AnySite))
 		}
 	}
 	return all
 }
 
-// admit keeps every lane of a peer. That of the critical alerts is first: it starts
+// lanes keeps every lane of a peer. That of the critical alerts is first: it starts
 // where the other one, while it still has them, has come.
-func (a admitter) admit(ctx context.Context, peer federation.SiteID, gate federation.Gate) error {
+func (a admitter) lanes(ctx context.Context, peer federation.SiteID, w way, begin start) error {
 	for _, lane := range subject.AlertConsumers(peer) {
-		if err := a.keep(ctx, peer, gate, lane); err != nil {
-			return fmt.Errorf("admitting %s: %w", peer, err)
+		if err := a.keep(ctx, peer, w, lane, begin); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -128,12 +197,12 @@ func (a admitter) admit(ctx context.Context, peer federation.SiteID, gate federa
 
 // keep creates a lane, or sets its filter to the gate. Where a lane starts cannot be
 // changed, so what is there is kept.
-func (a admitter) keep(ctx context.Context, peer federation.SiteID, gate federation.Gate, lane subject.Lane) error {
+func (a admitter) keep(ctx context.Context, peer federation.SiteID, w way, lane subject.Lane, begin start) error {
 	js, name := a.bus.JetStream(), subject.AlertStream(a.bus.Site().ID)
 	want := jetstream.ConsumerConfig{
 		Durable:        lane.Consumer,
 		Description:    "alerts for " + string(peer),
-		FilterSubjects: filters(gate, peer, lane.Severities),
+		FilterSubjects: filters(w, peer, lane.Severities),
 		AckPolicy:      jetstream.AckExplicitPolicy,
 		AckWait:        ackWait,
 		MaxAckPending:  maxAckPending,
@@ -142,35 +211,57 @@ func (a admitter) keep(ctx context.Context, peer federation.SiteID, gate federat
 	have, err := js.Consumer(ctx, name, lane.Consumer)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		if want.DeliverPolicy, want.OptStartSeq, err = a.from(ctx, peer, lane); err != nil {
-			return err
+		if begin == (start{}) {
+			if begin, err = a.from(ctx, peer, lane); err != nil {
+				return err
+			}
 		}
+		begin.onto(&want)
 		if _, err = js.CreateConsumer(ctx, name, want); errors.Is(err, jetstream.ErrConsumerExists) {
 			return nil // another replica was first
 		}
 	case err == nil:
-		want.DeliverPolicy, want.OptStartSeq = have.CachedInfo().Config.DeliverPolicy, have.CachedInfo().Config.OptStartSeq
+		was := have.CachedInfo().Config
+		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = was.DeliverPolicy, was.OptStartSeq, was.OptStartTime
 		_, err = js.UpdateConsumer(ctx, name, want)
 	}
 	return err
 }
 
+// start is where a new lane starts; the zero one is the beginning of the stream.
+type start struct {
+	sequence uint64
+	at       time.Time
+}
+
+// onto writes a start into what a consumer is to be.
+func (s start) onto(c *jetstream.ConsumerConfig) {
+	switch {
+	case !s.at.IsZero():
+		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &s.at
+	case s.sequence > 0:
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.sequence
+	default:
+		c.DeliverPolicy = jetstream.DeliverAllPolicy
+	}
+}
+
 // from is where a new lane starts: at the beginning, unless the peer has a consumer
 // from before there were lanes. What that one has behind it of this lane's alerts is
 // acknowledged, and what it has before it must not be lost when its filter is narrowed.
-func (a admitter) from(ctx context.Context, peer federation.SiteID, lane subject.Lane) (jetstream.DeliverPolicy, uint64, error) {
+func (a admitter) from(ctx context.Context, peer federation.SiteID, lane subject.Lane) (start, error) {
 	before, err := a.bus.JetStream().Consumer(ctx, subject.AlertStream(a.bus.Site().ID), subject.AlertConsumer(peer))
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return jetstream.DeliverAllPolicy, 0, nil
+		return start{}, nil
 	case err != nil:
-		return 0, 0, err
+		return start{}, err
 	}
 	info := before.CachedInfo()
 	for _, s := range lane.Severities {
 		if slices.Contains(stream.Filter(info.Config), subject.Alert(s)) {
-			return jetstream.DeliverByStartSequencePolicy, info.AckFloor.Stream + 1, nil
+			return start{sequence: info.AckFloor.Stream + 1}, nil
 		}
 	}
-	return jetstream.DeliverAllPolicy, 0, nil
+	return start{}, nil
 }

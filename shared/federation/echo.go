@@ -217,6 +217,9 @@ type LinkView struct {
 	Cause   Cause      `json:"cause,omitempty"`
 	Latency *Latency   `json:"latency,omitempty"`
 	At      time.Time  `json:"at"` // the clock of the site whose view it is
+	// Relayed says that what the site raises reaches the peer by the hub, so that there
+	// is nothing for the peer to pull from the site itself.
+	Relayed bool `json:"relayed,omitempty"`
 }
 
 // View is the link as the site local sees it.

@@ -27,12 +27,20 @@ type Gossip struct {
 	// Leaving says that this is the site's last gossip before it stops on purpose. A
 	// later one takes it back. Who does not know the field takes it for a heartbeat.
 	Leaving bool `json:"leaving,omitempty"`
+	// Exchange is how the site exchanges alerts. Who does not know the field does so
+	// directly, and so does a site that leaves it out.
+	Exchange Exchange `json:"exchange,omitempty"`
+	// PassesFor are the sites between which the sender, as their hub, passes alerts on.
+	PassesFor []SiteID `json:"passes_for,omitempty"`
 	// Links are the site's links as it sees them, one for each peer that it knows.
 	Links []LinkView `json:"links,omitempty"`
 }
 
 // MaxGossipLinks is how many links one gossip may tell of.
 const MaxGossipLinks = 2000
+
+// MaxPassesFor is for how many sites one hub may pass alerts on.
+const MaxPassesFor = 2000
 
 // Validate refuses a payload of another version (Unsupported) and one whose fields break the vocabulary (Invalid).
 func (g Gossip) Validate() error {
@@ -56,6 +64,18 @@ func (g Gossip) Validate() error {
 	}
 	if (Agents{Total: g.AgentsTotal, Online: g.AgentsOnline}).Validate() != nil {
 		wrong.Add("agents_total, agents_online", itoa(g.AgentsTotal)+", "+itoa(g.AgentsOnline), "0 <= online <= total <= 100000000")
+	}
+	// A way that a newer site may know is no fault of its heartbeat.
+	if e := string(g.Exchange); e != "" && !causePattern.MatchString(e) {
+		wrong.Add("exchange", e, "1 to 40 of a-z and '_'")
+	}
+	if len(g.PassesFor) > MaxPassesFor {
+		wrong.Add("passes_for", itoa(len(g.PassesFor))+" entries", "at most "+itoa(MaxPassesFor)+" entries")
+	}
+	for i, id := range first(g.PassesFor, MaxPassesFor) {
+		if !id.Valid() {
+			wrong.Add("passes_for["+itoa(i)+"]", string(id), SiteIDForm)
+		}
 	}
 	if len(g.Links) > MaxGossipLinks {
 		wrong.Add("links", itoa(len(g.Links))+" entries", "at most "+itoa(MaxGossipLinks)+" entries")

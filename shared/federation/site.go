@@ -40,6 +40,8 @@ type Identity struct {
 	Name    string
 	Tier    Tier
 	Version string // of the software, e.g. "0.3.0"
+	// Exchange is how the site exchanges alerts; empty stands for direct.
+	Exchange Exchange
 }
 
 // SiteStatus is how alive a site is, judged by the age of its last heartbeat.
@@ -104,6 +106,10 @@ type Site struct {
 	AgentsTotal  int        `json:"agents_total"`
 	AgentsOnline int        `json:"agents_online"`
 	Version      string     `json:"version"`
+	// Exchange is how the site says that it exchanges alerts with its peers.
+	Exchange Exchange `json:"exchange"`
+	// PassesFor are the sites between which it says that it passes alerts on, as their hub.
+	PassesFor []SiteID `json:"-"`
 	// LastHeartbeatAt is when the newest heartbeat arrived, on the clock of the
 	// site that answers. Nil: none has.
 	LastHeartbeatAt *time.Time `json:"last_heartbeat_at"`

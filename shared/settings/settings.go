@@ -38,6 +38,7 @@ type Settings struct {
 	HeartbeatSeconds int    `env:"FEDERATION_HEARTBEAT_INTERVAL_SECONDS" envDefault:"15" allowed:"a whole number from 1 to 3600" help:"How often the site gossips its health, in seconds."`
 	DegradedSeconds  int    `env:"FEDERATION_DEGRADED_AFTER_SECONDS" envDefault:"45" allowed:"a whole number from 1 to 86400, over the heartbeat interval" help:"The heartbeat age from which a link and a site are degraded, in seconds."`
 	DownSeconds      int    `env:"FEDERATION_DOWN_AFTER_SECONDS" envDefault:"120" allowed:"a whole number from 1 to 604800, over the degraded age" help:"The heartbeat age from which a link is down and a site offline, in seconds."`
+	Exchange         string `env:"FEDERATION_EXCHANGE" envDefault:"direct" example:"hub" allowed:"direct or hub" help:"How alerts are exchanged with the peers: each pulls from each, or the hub passes on between all that say hub too, and the primary is one of them. It may differ from site to site, and change."`
 	MinSeverity      string `env:"FEDERATION_FEDERATE_MIN_SEVERITY" envDefault:"high" example:"critical" allowed:"critical, high, medium, low or info" help:"The lowest severity of a local alert that is shared with the peers."`
 
 	ReconcileSeconds int `env:"FEDERATION_RECONCILE_INTERVAL_SECONDS" envDefault:"30" allowed:"a whole number from 5 to 3600" help:"How often the site compares the last hours with what each peer has shared, in seconds."`
@@ -176,6 +177,9 @@ func (s Settings) check(wrong *fault.Fields) {
 	}
 	if !federation.Severity(s.MinSeverity).Valid() {
 		add("MinSeverity", s.MinSeverity)
+	}
+	if !federation.Exchange(s.Exchange).Valid() {
+		add("Exchange", s.Exchange)
 	}
 	if !validAddress(s.HTTPListen) {
 		add("HTTPListen", s.HTTPListen)
@@ -325,7 +329,7 @@ func validDatabase(dsn string) bool {
 
 // Identity is who the site is; version is that of the program.
 func (s Settings) Identity(version string) federation.Identity {
-	return federation.Identity{ID: federation.SiteID(s.SiteID), Name: s.SiteName, Tier: federation.Tier(s.SiteTier), Version: version}
+	return federation.Identity{ID: federation.SiteID(s.SiteID), Name: s.SiteName, Tier: federation.Tier(s.SiteTier), Version: version, Exchange: federation.Exchange(s.Exchange)}
 }
 
 // Heartbeat is the interval of the gossip.

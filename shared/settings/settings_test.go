@@ -95,7 +95,7 @@ func TestTheDefaultsAreThoseOfTheContract(t *testing.T) {
 	}
 	want := settings.Settings{
 		Enabled: true, SiteID: "site-a", SiteName: "site-a", SiteTier: "secondary", IdentityDir: "data/identity",
-		HeartbeatSeconds: 15, DegradedSeconds: 45, DownSeconds: 120, MinSeverity: "high", ReconcileSeconds: 30, BackfillHours: 168,
+		HeartbeatSeconds: 15, DegradedSeconds: 45, DownSeconds: 120, MinSeverity: "high", Exchange: "direct", ReconcileSeconds: 30, BackfillHours: 168,
 		BacklogMessages: 1_000_000, BacklogMegabytes: 2048, BacklogHours: 168, StalledSeconds: 30,
 		DatabaseMaxOpen: 10, DatabaseMaxIdle: 5, DatabaseLifetimeSeconds: 1800, DatabaseIdleSeconds: 300, DatabaseStatementSeconds: 30, DatabaseLockSeconds: 10,
 		RetentionHistoryDays: 90, RetentionRefusedDays: 90,
@@ -161,7 +161,7 @@ func TestSettingsBecomeWhatTheDomainUnderstands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := s.Identity("1.2.3"), (federation.Identity{ID: "site-b", Name: "Berlin", Tier: federation.Primary, Version: "1.2.3"}); got != want {
+	if got, want := s.Identity("1.2.3"), (federation.Identity{ID: "site-b", Name: "Berlin", Tier: federation.Primary, Version: "1.2.3", Exchange: federation.ExchangeDirect}); got != want {
 		t.Errorf("the identity is %v", got)
 	}
 	if got := s.Heartbeat(); got != 2*time.Second {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -22,6 +23,8 @@ type GossipResult struct {
 	Stale bool
 	// FirstSeen: the peer was not known before.
 	FirstSeen bool
+	// Exchanged: the peer exchanges alerts in another way than before.
+	Exchanged bool
 	// Transitions are the site and the link that came back, or left.
 	Transitions []Change
 }
@@ -38,6 +41,7 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 	row := siteRow{
 		ID: g.SiteID, Name: g.SiteName, Tier: g.Tier, Status: federation.Online, AgentsTotal: g.AgentsTotal, AgentsOnline: g.AgentsOnline,
 		Version: g.SoftwareVersion, LastHeartbeatAt: stamp(at), HeartbeatSentAt: stamp(g.SentAt), FirstSeenAt: stamp(at),
+		Exchange: g.Exchange.OrDefault(), PassesFor: g.PassesFor,
 	}
 	link, cause := federation.NewLink(own, g.SiteID, at), federation.Cause("")
 	if g.Leaving {
@@ -66,6 +70,7 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 				return nil
 			}
 			row.FirstSeenAt = prev.FirstSeenAt
+			result.Exchanged = row.Exchange != prev.Exchange || row.Tier != prev.Tier || !slices.Equal(row.PassesFor, prev.PassesFor)
 			if err := update(ctx, tx, &row); err != nil {
 				return err
 			}

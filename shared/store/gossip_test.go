@@ -69,7 +69,7 @@ func change(kind federation.EventKind, id, from, to string, at time.Time, age fl
 func ownSiteKeepsAgents(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	want := federation.Site{
-		ID: own.ID, Name: own.Name, Tier: own.Tier, Status: federation.Online, Local: true, Version: own.Version,
+		ID: own.ID, Name: own.Name, Tier: own.Tier, Status: federation.Online, Local: true, Version: own.Version, Exchange: federation.ExchangeDirect,
 		LastHeartbeatAt: pointer(t0), FirstSeenAt: t0, HeartbeatSentAt: t0,
 	}
 	equal(t, "the first heartbeat", must(s.UpsertOwnSite(t.Context(), own, t0))(t), want)
@@ -88,7 +88,7 @@ func ownSiteKeepsAgents(t *testing.T, f fixture) {
 func agentsBeforeHeartbeat(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	want := federation.Site{
-		ID: own.ID, Name: own.Name, Tier: own.Tier, Status: federation.Offline, Local: true, Version: own.Version,
+		ID: own.ID, Name: own.Name, Tier: own.Tier, Status: federation.Offline, Local: true, Version: own.Version, Exchange: federation.ExchangeDirect,
 		AgentsTotal: 5, AgentsOnline: 4, FirstSeenAt: t0,
 	}
 	equal(t, "the answer", must(s.SetAgents(t.Context(), own, federation.Agents{Total: 5, Online: 4}, t0))(t), want)
@@ -213,7 +213,7 @@ func firstGossipIsSeen(t *testing.T, f fixture) {
 	sent := t0.Add(-3 * time.Second)
 	equal(t, "the result", record(t, s, gossipOf("site-b", sent.Add(999)), t0), GossipResult{FirstSeen: true})
 	equal(t, "the site", siteNamed(t, s, "site-b"), federation.Site{
-		ID: "site-b", Name: "Peer ü", Tier: federation.Secondary, Status: federation.Online, AgentsTotal: 10, AgentsOnline: 9, Version: "0.2.0",
+		ID: "site-b", Name: "Peer ü", Tier: federation.Secondary, Status: federation.Online, AgentsTotal: 10, AgentsOnline: 9, Version: "0.2.0", Exchange: federation.ExchangeDirect,
 		LastHeartbeatAt: pointer(t0), FirstSeenAt: t0, HeartbeatSentAt: sent,
 	})
 	equal(t, "the links", must(s.Links(t.Context()))(t), []federation.Link{federation.NewLink("site-a", "site-b", t0)})

@@ -294,6 +294,7 @@ var small = []string{
 	"TrustedKey", "TrustedKeys", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
 	"BacklogDrops", "Close", "Gates", "Links", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",
+	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "SetPassed",
 }
 
 func everyCallUsesIndexes(t *testing.T, f fixture) {

@@ -23,14 +23,21 @@ type siteRow struct {
 	LastHeartbeatAt timestamp             `bun:"last_heartbeat_at"`
 	HeartbeatSentAt timestamp             `bun:"heartbeat_sent_at"`
 	FirstSeenAt     timestamp             `bun:"first_seen_at"`
+
+	Exchange  federation.Exchange     `bun:"exchange"`
+	PassesFor list[federation.SiteID] `bun:"passes_for"`
 }
 
 func (r siteRow) site(own federation.SiteID) federation.Site {
-	return federation.Site{
+	s := federation.Site{
 		ID: r.ID, Name: r.Name, Tier: r.Tier, Status: r.Status, Reason: r.Reason, Local: r.ID == own,
-		AgentsTotal: r.AgentsTotal, AgentsOnline: r.AgentsOnline, Version: r.Version,
+		AgentsTotal: r.AgentsTotal, AgentsOnline: r.AgentsOnline, Version: r.Version, Exchange: r.Exchange,
 		LastHeartbeatAt: r.LastHeartbeatAt.pointer(), FirstSeenAt: r.FirstSeenAt.Time, HeartbeatSentAt: r.HeartbeatSentAt.Time,
 	}
+	if len(r.PassesFor) > 0 {
+		s.PassesFor = r.PassesFor
+	}
+	return s
 }
 
 type linkRow struct {
@@ -103,7 +110,7 @@ func (s *Store) SetAgents(ctx context.Context, id federation.Identity, a federat
 }
 
 func ownRow(id federation.Identity, at time.Time) siteRow {
-	return siteRow{ID: id.ID, Name: id.Name, Tier: id.Tier, Version: id.Version, FirstSeenAt: stamp(at)}
+	return siteRow{ID: id.ID, Name: id.Name, Tier: id.Tier, Version: id.Version, Exchange: id.Exchange.OrDefault(), FirstSeenAt: stamp(at)}
 }
 
 // Sites returns part of the sites, this one first, the others by id, and how many

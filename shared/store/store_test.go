@@ -84,6 +84,7 @@ var suite = []func(*testing.T, fixture){
 	refusalsAreNotedOnce, refusalsOfWhatIsHeldCount, oldRefusalsGo,
 	whatIsComparedComesInOrder, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,
 	outboxIsByPriority, publishedRowsGo, publishedAlertsKeepTheirSequence, sharingIsNotedAsOne, outboxIDsNeverReturn,
+	exchangeIsKept, relayedPeers, passedPeers,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
 	firstGossipIsSeen, staleGossipChangesNothing, setBackClockIsTakenAfterSilence, gossipHealsSiteAndLink, gossipOfOneselfIsRefused, gossipAtOnceKeepsNewest, gossipWaitsForGossip, firstGossipAtOnceIsSeenOnce,
 	gatesAreSetForAPeer, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
@@ -233,7 +234,7 @@ var migrationNames = []string{
 	"0021_alert_marks",
 	"0023_link_minutes",
 	"0024_issuer_sessions",
-	"0025_drills",
+	"0025_drills", "0026_exchange",
 }
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {

@@ -11,6 +11,10 @@
 //	aurora.alerts.federation.<severity>       shared alerts, captured by the origin's own stream
 //	aurora.alerts.federation.<severity>.to.<site_id>
 //	                                          the same, as one peer alone is to have them
+//	aurora.alerts.federation.<severity>.via.<site_id>
+//	                                          the same, for one peer that gets it by the hub
+//	aurora.alerts.federation.<severity>.from.<origin>
+//	                                          what the hub passes on of an origin
 //
 // Everything else belongs to one site and carries its id,
 //
@@ -99,6 +103,21 @@ func Alert(s federation.Severity) string { return "aurora.alerts.federation." + 
 func AlertTo(s federation.Severity, peer federation.SiteID) string {
 	return Alert(s) + ".to." + string(peer)
 }
+
+// AlertVia is where a site publishes what the hub is to pass on to one peer alone. With
+// "*" as the peer it matches that of all.
+func AlertVia(s federation.Severity, peer federation.SiteID) string {
+	return Alert(s) + ".via." + string(peer)
+}
+
+// AlertFrom is where the hub publishes what it passes on of an origin to all alike. With
+// "*" as the origin it matches that of all.
+func AlertFrom(s federation.Severity, origin federation.SiteID) string {
+	return Alert(s) + ".from." + string(origin)
+}
+
+// AnySite matches every site in a subject.
+const AnySite federation.SiteID = "*"
 
 // AlertsOf matches every shared alert of one severity, those for one peer alone among them.
 func AlertsOf(s federation.Severity) []string { return []string{Alert(s), Alert(s) + ".>"} }
