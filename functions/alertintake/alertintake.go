@@ -160,7 +160,7 @@ func (i intake) raising(gates federation.Gates, item ask.AlertRaising) (store.Ra
 	if err := i.passes(r.Alert); err != nil {
 		return store.Raising{}, err
 	}
-	if r.Out, err = i.shared(gates.Routes(r.Alert)); err != nil {
+	if r.Out, err = i.shared(gates, gates.Routes(r.Alert)); err != nil {
 		return store.Raising{}, err
 	}
 	for n := range r.Out {
@@ -234,9 +234,9 @@ func (i intake) update(ctx context.Context, u ask.AlertUpdate) (federation.Alert
 	a, err := i.store.UpdateAlert(ctx, u.ID, u.Patch, i.now(), func(was, a federation.Alert) ([]store.Outgoing, error) {
 		changed = true
 		if a.Version == was.Version { // nothing of it is for others
-			return i.changed(a, nil)
+			return i.changed(gates, a, nil)
 		}
-		return i.changed(a, gates.Routes(a))
+		return i.changed(gates, a, gates.Routes(a))
 	})
 	if err != nil {
 		return a, fmt.Errorf("changing an alert: %w", err)
@@ -290,19 +290,19 @@ func (i intake) passes(a federation.Alert) error {
 }
 
 // changed is what must be published about an alert that was changed.
-func (i intake) changed(a federation.Alert, routes []federation.Route) ([]store.Outgoing, error) {
+func (i intake) changed(gates federation.Gates, a federation.Alert, routes []federation.Route) ([]store.Outgoing, error) {
 	if err := i.passes(a); err != nil {
 		return nil, err
 	}
-	out, err := i.shared(routes)
+	out, err := i.shared(gates, routes)
 	site := i.bus.Site().ID
 	return append(out, store.EventMessage(site, federation.Event{Kind: federation.AlertUpdated, At: a.UpdatedAt, Alert: &a}, a.ID)), err
 }
 
 // shared is the messages in which an alert leaves on its routes.
-func (i intake) shared(routes []federation.Route) (out []store.Outgoing, err error) {
+func (i intake) shared(gates federation.Gates, routes []federation.Route) (out []store.Outgoing, err error) {
 	for _, r := range routes {
-		m, err := message(i.bus.Site(), r)
+		m, err := message(i.bus.Site(), gates, r)
 		if err != nil {
 			return nil, err
 		}
@@ -311,10 +311,15 @@ func (i intake) shared(routes []federation.Route) (out []store.Outgoing, err err
 	return out, nil
 }
 
-// message is the one in which an alert leaves on one route.
-func message(site federation.Identity, r federation.Route) (store.Outgoing, error) {
+// message is the one in which an alert leaves on one route. The hub may pass on what is
+// for all, where the site wants that of it.
+func message(site federation.Identity, gates federation.Gates, r federation.Route) (store.Outgoing, error) {
 	a := r.Alert
-	payload, err := json.Marshal(federation.Share(a, site))
+	shared := federation.Share(a, site)
+	if r.Peer == "" && site.Exchange == federation.ExchangeHub && site.Tier == federation.Secondary {
+		shared.Relay = gates.Relay(a)
+	}
+	payload, err := json.Marshal(shared)
 	if err != nil {
 		return store.Outgoing{}, fmt.Errorf("encoding a shared alert: %w", err)
 	}

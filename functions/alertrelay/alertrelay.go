@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/metric"
 	"github.com/auroramesh/auroramesh/shared/store"
@@ -89,13 +90,19 @@ func (r relay) relay(ctx context.Context) error {
 				return err
 			}
 		}
-		msgs := make([]function.Message, len(queued))
-		for i, q := range queued {
-			msgs[i] = function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace}
+		var done []store.Confirmed
+		msgs := make([]function.Message, 0, len(queued))
+		published := make([]store.Queued, 0, len(queued))
+		for _, q := range queued {
+			if q.Subject == "" { // it withdraws, and that is done
+				done = append(done, store.Confirmed{Queued: q})
+				continue
+			}
+			msgs = append(msgs, function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace, Proof: q.Proof})
+			published = append(published, q)
 		}
 		sequences, failed := r.bus.Store(ctx, msgs)
-		var done []store.Confirmed
-		for i, q := range queued {
+		for i, q := range published {
 			if sequences[i] > 0 {
 				done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
 			}
@@ -130,9 +137,14 @@ func (r relay) withdraw(ctx context.Context, q store.Queued) error {
 			return fmt.Errorf("reading what is to be withdrawn: %w", err)
 		}
 		var of struct {
-			AlertID string `json:"origin_alert_id"`
+			Site    federation.SiteID `json:"origin_site"`
+			AlertID string            `json:"origin_alert_id"`
 		}
-		if err := json.Unmarshal(msg.Data, &of); err != nil || of.AlertID != q.AlertID { // a stream that was made anew counts from 1 again
+		err = json.Unmarshal(msg.Data, &of)
+		if of.Site != r.bus.Site().ID {
+			of.AlertID = federation.PassedAlertID(of.Site, of.AlertID)
+		}
+		if err != nil || of.AlertID != q.AlertID { // a stream that was made anew counts from 1 again
 			continue
 		}
 		if err := alerts.DeleteMsg(ctx, p.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {

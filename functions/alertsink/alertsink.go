@@ -4,6 +4,9 @@
 // (echoes) and versions that are stored already (replays) are dropped and counted;
 // what is not signed by its origin is a dead letter before it comes here; what the site's own gate for that peer does not let in is refused. A batch is
 // acknowledged to its origin only after its rows are committed.
+//
+// The sink of a hub passes on what an origin lets it: with the rows it commits the
+// messages in which the alerts go to the other peers, signed as they came.
 package alertsink
 
 import (
@@ -90,64 +93,95 @@ func (s sink) peers(ctx context.Context) ([]function.Source, error) {
 	return sources, nil
 }
 
-func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
+func (s sink) take(ctx context.Context, all []signed) error {
 	own, at, from := s.bus.Site().ID, s.now(), function.SourceOf(ctx).Site
+	if err := s.directed(ctx, from, all); err != nil {
+		return err
+	}
 	gates, err := s.store.Gates(ctx, own, federation.Inbound, federation.InboundGate())
 	if err != nil {
 		return err
 	}
-	gate := gates.For(from)
-	decisions, err := s.decide(ctx, gate, shared)
+	decisions, err := s.decide(ctx, gates, all)
 	if err != nil {
 		return err
 	}
-	rows := make([]federation.Alert, 0, len(shared))
+	rows := make([]federation.Alert, 0, len(all))
 	var notes []store.RefusedAlert
 	refused := function.Refused{}
-	echoes := 0
-	for i, a := range shared {
-		if a.OriginSite == own {
-			echoes++
+	origins := map[federation.SiteID]*tally{}
+	tallied := func(origin federation.SiteID) *tally {
+		if origins[origin] == nil {
+			origins[origin] = &tally{}
+		}
+		return origins[origin]
+	}
+	for i, m := range all {
+		origin, a := m.Proof.Site, m.Said
+		if origin == own || a.OriginSite == own {
+			tallied(from).echoes++
 			continue
 		}
-		if a.OriginSite != from {
-			return fault.New(fault.Invalid, "the alert stream of %s holds an alert whose origin is %s", from, a.OriginSite)
+		if a.OriginSite != origin {
+			return fault.New(fault.Invalid, "the alert stream of %s holds an alert of %s whose origin is %s", from, origin, a.OriginSite)
 		}
 		if d := decisions[i]; !d.Admitted {
 			refused[i] = fmt.Sprintf("%s refuses it: %s", own, d.Reason)
 			notes = append(notes, store.RefusedAlert{
-				OriginSite: from, OriginID: a.OriginID, Version: max(a.AlertVersion, 1), Rule: d.Rule, Reason: d.Reason, RaisedAt: a.RaisedAt, At: at,
+				OriginSite: origin, OriginID: a.OriginID, Version: max(a.AlertVersion, 1), Rule: d.Rule, Reason: d.Reason, RaisedAt: a.RaisedAt, At: at,
 			})
+			tallied(origin).refused++
 			continue
 		}
-		a.IOCs.Items = gate.Strip(a.IOCs.Items)
+		a.IOCs.Items = gates.For(origin).Strip(a.IOCs.Items)
 		id, err := uuid.NewV7()
 		if err != nil {
 			return fmt.Errorf("making an alert id: %w", err)
 		}
 		rows = append(rows, a.Received(id.String(), at))
 	}
+	pass, err := s.passing(ctx)
+	if err != nil {
+		return err
+	}
+	var isNew map[int]bool
+	if len(pass.peers) > 0 {
+		if isNew, err = s.anew(ctx, all, refused); err != nil {
+			return err
+		}
+	}
 	arrivals, err := s.store.ReceiveAlerts(ctx, rows, func(arrived []store.Arrived) (out []store.Outgoing) {
 		var stored []federation.Alert
+		came := make(map[string]int, len(arrived)) // the version of what arrived, by dedup hash
 		for _, a := range arrived {
+			came[a.Alert.DedupHash] = a.Alert.Version
 			if a.Arrival == store.Stored {
 				stored = append(stored, a.Alert)
 				continue
 			}
 			out = append(out, store.EventMessage(own, federation.Event{Kind: federation.AlertUpdated, At: at, Alert: &a.Alert}, a.Alert.ID))
 		}
-		return append(out, store.StoredMessages(own, at, stored)...)
+		out = append(out, store.StoredMessages(own, at, stored)...)
+		for i, m := range all {
+			_, alone, _ := subject.PassedOn(m.Proof.Subject)
+			hash := federation.ReplayHash(m.Said.OriginSite, m.Said.OriginID)
+			if m.Proof.Site == from && m.Said.OriginSite == from && (came[hash] == max(m.Said.AlertVersion, 1) || isNew[i] || alone != "" || m.Said.Retraction != nil) {
+				out = append(out, pass.messages(m)...)
+			}
+		}
+		return out
 	}, notes...)
 	if err != nil {
 		return fmt.Errorf("storing %d alerts of %s: %w", len(rows), from, err)
 	}
 	// Counted only now: a batch that fails comes again, one by one.
-	s.received.WithLabelValues(string(from), "echo").Add(float64(echoes))
-	s.received.WithLabelValues(string(from), "refused").Add(float64(len(refused)))
-	for _, arrival := range arrivals {
-		s.received.WithLabelValues(string(from), outcomes[arrival]).Inc()
+	for i, arrival := range arrivals {
+		tallied(rows[i].Origin.SiteID).arrived[arrival]++
 	}
-	if len(rows) > 0 {
+	for origin, n := range origins {
+		s.count(origin, *n)
+	}
+	if len(rows)+len(notes) > 0 {
 		if err := s.bus.Nudge("alertrelay"); err != nil {
 			return err
 		}
@@ -158,15 +192,31 @@ func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 	return nil
 }
 
+// tally counts what became of the alerts of one origin.
+type tally struct {
+	echoes, refused int
+	arrived         [len(outcomes)]int // by [store.Arrival]
+}
+
+// count adds to the metric what became of the alerts of an origin.
+func (s sink) count(origin federation.SiteID, n tally) {
+	s.received.WithLabelValues(string(origin), "echo").Add(float64(n.echoes))
+	s.received.WithLabelValues(string(origin), "refused").Add(float64(n.refused))
+	for arrival, times := range n.arrived {
+		s.received.WithLabelValues(string(origin), outcomes[arrival]).Add(float64(times))
+	}
+}
+
 // decide says of each alert whether the gate lets it in. A further version of an
 // alert that the site has, or gets with this batch, comes in whatever the gate says:
 // it would else be kept here as it was, after its origin made it harmless or took it back.
-func (s sink) decide(ctx context.Context, gate federation.Gate, shared []federation.SharedAlert) ([]federation.Decision, error) {
-	decisions := make([]federation.Decision, len(shared))
+func (s sink) decide(ctx context.Context, gates federation.Gates, all []signed) ([]federation.Decision, error) {
+	decisions := make([]federation.Decision, len(all))
 	coming := map[string]bool{}
 	var hashes []string
-	for i, a := range shared {
-		decisions[i] = gate.Decide(a.Severity, a.TLP, a.Source)
+	for i, m := range all {
+		a := m.Said
+		decisions[i] = gates.For(a.OriginSite).Decide(a.Severity, a.TLP, a.Source)
 		if hash := federation.ReplayHash(a.OriginSite, a.OriginID); decisions[i].Admitted {
 			coming[hash] = true
 		} else {
@@ -174,8 +224,8 @@ func (s sink) decide(ctx context.Context, gate federation.Gate, shared []federat
 		}
 	}
 	held, err := s.store.Received(ctx, hashes)
-	for i, a := range shared {
-		if hash := federation.ReplayHash(a.OriginSite, a.OriginID); held[hash] || coming[hash] {
+	for i, m := range all {
+		if hash := federation.ReplayHash(m.Said.OriginSite, m.Said.OriginID); held[hash] || coming[hash] {
 			decisions[i].Admitted = true
 		}
 	}
@@ -192,7 +242,7 @@ func (s sink) buried(ctx context.Context, payload []byte, reason error) error {
 		Version    int               `json:"alert_version"`
 		RaisedAt   time.Time         `json:"raised_at"`
 	}
-	origin := function.SourceOf(ctx).Site
+	origin := function.OriginOf(ctx)
 	id := ask.AlertID{}
 	if err := json.Unmarshal(payload, &of); err == nil {
 		id.ID = of.OriginID
@@ -207,4 +257,4 @@ func (s sink) buried(ctx context.Context, payload []byte, reason error) error {
 }
 
 // outcomes are the arrivals as the metric names them.
-var outcomes = map[store.Arrival]string{store.Stored: "stored", store.Updated: "updated", store.Replayed: "replay"}
+var outcomes = [...]string{store.Stored: "stored", store.Updated: "updated", store.Replayed: "replay"}

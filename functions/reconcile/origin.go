@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,25 +40,43 @@ func (r reconciler) asker(ctx context.Context) (federation.SiteID, error) {
 	return peer, nil
 }
 
-// asked is the peer that asks, and what leaves this site for it.
-func (r reconciler) asked(ctx context.Context) (federation.SiteID, federation.Gate, error) {
+// asking is the peer that asks, and what leaves this site for it.
+type asking struct {
+	peer federation.SiteID
+	gate federation.Gate
+	// hub is that by which it leaves; empty where the peer pulls here.
+	hub federation.SiteID
+}
+
+// asked is who asks. A peer that gets by the hub what it has not yet may still pull here
+// what is older: that is resent directly.
+func (r reconciler) asked(ctx context.Context) (asking, error) {
 	peer, err := r.asker(ctx)
 	if err != nil {
-		return "", federation.Gate{}, err
+		return asking{}, err
 	}
-	gates, err := r.store.Gates(ctx, r.bus.Site().ID, federation.Outbound, r.Gate)
-	return peer, gates.For(peer), err
+	mesh, err := r.store.Mesh(ctx, r.bus.Site(), r.Gate)
+	if err != nil {
+		return asking{}, err
+	}
+	who := asking{peer: peer, gate: mesh.Gates.For(peer)}
+	relayed, err := r.store.RelayedPeers(ctx)
+	if p, byHub := relayed[peer]; byHub && !p.Direct && !mesh.Gates.Own(peer) {
+		hub, _ := mesh.Hub()
+		who.hub = hub.ID
+	}
+	return who, err
 }
 
 func (r reconciler) digest(ctx context.Context, q ask.DigestQuestion) (ask.DigestAnswer, error) {
-	_, gate, err := r.asked(ctx)
+	who, err := r.asked(ctx)
 	if err != nil {
 		return ask.DigestAnswer{}, err
 	}
 	from := later(q.From, r.oldest())
 	answer, shared := ask.DigestAnswer{From: from}, federation.Digests{}
 	err = r.store.EachShared(ctx, federation.Span{After: federation.Mark{At: from}, Until: q.Until}, 0, func(a federation.Alert) {
-		if gate.Admits(a).Admitted {
+		if who.gate.Admits(a).Admitted {
 			shared.Add(a.Held())
 			if !a.Withheld() {
 				answer.Compared++
@@ -77,7 +96,7 @@ func (r reconciler) digest(ctx context.Context, q ask.DigestQuestion) (ask.Diges
 }
 
 func (r reconciler) compare(ctx context.Context, q ask.CompareQuestion) (ask.CompareAnswer, error) {
-	peer, gate, err := r.asked(ctx)
+	who, err := r.asked(ctx)
 	if err != nil {
 		return ask.CompareAnswer{}, err
 	}
@@ -92,7 +111,7 @@ func (r reconciler) compare(ctx context.Context, q ask.CompareQuestion) (ask.Com
 	)
 	err = r.store.EachShared(ctx, q.Span, ask.MaxHeld, func(a federation.Alert) {
 		read, last = read+1, a.Held().Mark()
-		if gate.Admits(a).Admitted {
+		if who.gate.Admits(a).Admitted {
 			page.Held = append(page.Held, a.Held())
 			severities[a.ID] = a.SharedSeverity
 		}
@@ -105,14 +124,14 @@ func (r reconciler) compare(ctx context.Context, q ask.CompareQuestion) (ask.Com
 	}
 	d := federation.Compare(page, q.Page)
 	answer := ask.CompareAnswer{Extra: d.Extra, Upto: d.Upto}
-	answer.Missing, err = r.lost(ctx, peer, gate, d.Missing, severities)
+	answer.Missing, err = r.lost(ctx, who, d.Missing, severities)
 	answer.Pending = len(d.Missing) - len(answer.Missing)
 	return answer, err
 }
 
 // lost is what of the missing is not on its way to a peer: neither in the outbox nor
-// in the stream beyond what the peer has acknowledged.
-func (r reconciler) lost(ctx context.Context, peer federation.SiteID, gate federation.Gate, missing []federation.Held, severities map[string]federation.Severity) ([]federation.Held, error) {
+// in the stream beyond what the peer, or the hub for it, has acknowledged.
+func (r reconciler) lost(ctx context.Context, who asking, missing []federation.Held, severities map[string]federation.Severity) ([]federation.Held, error) {
 	if len(missing) == 0 {
 		return nil, nil
 	}
@@ -120,15 +139,15 @@ func (r reconciler) lost(ctx context.Context, peer federation.SiteID, gate feder
 	for i, h := range missing {
 		ids[i] = h.ID
 	}
-	forms := []federation.SiteID{peer}
-	if !gate.OwnCopy() {
+	forms := []federation.SiteID{who.peer}
+	if !who.gate.OwnCopy() {
 		forms = append(forms, "")
 	}
 	sharings, err := r.store.Sharings(ctx, ids, forms...)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := r.kept(ctx, peer)
+	kept, err := r.kept(ctx, cmp.Or(who.hub, who.peer))
 	if err != nil {
 		return nil, err
 	}
@@ -192,18 +211,18 @@ func unreadable(err error) error {
 }
 
 func (r reconciler) resend(ctx context.Context, q ask.AlertIDs) (ask.Resent, error) {
-	peer, gate, err := r.asked(ctx)
+	who, err := r.asked(ctx)
 	if err != nil {
 		return ask.Resent{}, err
 	}
 	var answer ask.Resent
 	at := r.now()
 	for ids := range slices.Chunk(q.IDs, together) {
-		n, err := r.store.Resend(ctx, peer, ids, at, func(a federation.Alert) (store.Outgoing, bool, error) { return r.again(peer, gate, a, at) })
+		n, err := r.store.Resend(ctx, who.peer, ids, at, func(a federation.Alert) (store.Outgoing, bool, error) { return r.again(who, a, at) })
 		if err != nil {
 			return ask.Resent{}, err
 		}
-		r.resent.WithLabelValues(string(peer)).Add(float64(n))
+		r.resent.WithLabelValues(string(who.peer)).Add(float64(n))
 		answer.Resent += n
 	}
 	if answer.Resent == 0 {
@@ -214,19 +233,23 @@ func (r reconciler) resend(ctx context.Context, q ask.AlertIDs) (ask.Resent, err
 
 // again is the message that sends an alert to one peer once more, and whether the
 // gate lets it: a peer may ask for whatever it likes.
-func (r reconciler) again(peer federation.SiteID, gate federation.Gate, a federation.Alert, at time.Time) (store.Outgoing, bool, error) {
-	if a.SharedSeverity == "" || a.CreatedAt.Before(r.oldest()) || !gate.Admits(a).Admitted {
+func (r reconciler) again(who asking, a federation.Alert, at time.Time) (store.Outgoing, bool, error) {
+	if a.SharedSeverity == "" || a.CreatedAt.Before(r.oldest()) || !who.gate.Admits(a).Admitted {
 		return store.Outgoing{}, false, nil
 	}
 	site := r.bus.Site()
-	a.IOCs = gate.Strip(a.IOCs)
+	a.IOCs = who.gate.Strip(a.IOCs)
 	payload, err := json.Marshal(federation.Share(a, site))
 	if err != nil {
 		return store.Outgoing{}, false, fmt.Errorf("encoding a shared alert: %w", err)
 	}
+	subj := subject.AlertTo(a.SharedSeverity, who.peer)
+	if who.hub != "" {
+		subj = subject.AlertVia(a.SharedSeverity, who.peer)
+	}
 	return store.Outgoing{
-		Subject: subject.AlertTo(a.SharedSeverity, peer), MsgID: federation.ResentMsgID(site.ID, a.ID, a.Version, peer, at),
-		Priority: a.SharedSeverity.Rank() + behind, AlertID: a.ID, Version: a.Version, Peer: peer, Payload: payload,
+		Subject: subj, MsgID: federation.ResentMsgID(site.ID, a.ID, a.Version, who.peer, at),
+		Priority: a.SharedSeverity.Rank() + behind, AlertID: a.ID, Version: a.Version, Peer: who.peer, Payload: payload,
 	}, true, nil
 }
 

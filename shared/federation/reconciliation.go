@@ -83,3 +83,14 @@ func SharedMsgID(origin SiteID, alertID string, version int) string {
 func ResentMsgID(origin SiteID, alertID string, version int, peer SiteID, at time.Time) string {
 	return SharedMsgID(origin, alertID, version) + "/" + string(peer) + "/" + itoa(int(at.UnixMicro()))
 }
+
+// PassedAlertID is how a hub names an alert of an origin that it passes on. No alert of
+// its own has such an id.
+func PassedAlertID(origin SiteID, alertID string) string { return string(origin) + "/" + alertID }
+
+// PassedMsgID is the id of the message in which a hub passes on a version of an alert, to
+// all or to one peer. again tells one apart in which the origin sends it once more from
+// every other; it is empty for the first.
+func PassedMsgID(hub, origin SiteID, alertID string, version int, peer SiteID, again string) string {
+	return hash("passed", string(hub), string(origin), alertID, itoa(version), string(peer), again)
+}

@@ -22,6 +22,8 @@ type SharedAlert struct {
 	UpdatedAt    *time.Time  `json:"updated_at,omitempty"`
 	// Retraction is set where the content may no longer leave: then there is none.
 	Retraction *Retraction `json:"retraction,omitempty"`
+	// Relay is the leave for the hub to pass it on; nil where it may not.
+	Relay *Relay `json:"relay,omitempty"`
 	NewAlert
 }
 
@@ -79,6 +81,16 @@ func (s SharedAlert) Validate() error {
 		checkText(&wrong, "retraction.reason", r.Reason, 0, MaxRetraction)
 		if !validTime(r.At) {
 			wrong.Add("retraction.at", r.At.String(), timeForm)
+		}
+	}
+	if r := s.Relay; r != nil {
+		if len(r.Except) > MaxPassesFor {
+			wrong.Add("relay.except", itoa(len(r.Except))+" entries", "at most "+itoa(MaxPassesFor)+" entries")
+		}
+		for i, id := range first(r.Except, MaxPassesFor) {
+			if !id.Valid() {
+				wrong.Add("relay.except["+itoa(i)+"]", string(id), SiteIDForm)
+			}
 		}
 	}
 	s.check(&wrong)

@@ -186,6 +186,8 @@ type Message struct {
 	Subject string
 	ID      string
 	Payload []byte
+	// Proof is set where another site said it, and this one passes it on.
+	Proof *Proof
 	// Trace is that within which the message came to be; empty where in none.
 	Trace string
 }
@@ -198,10 +200,16 @@ type Message struct {
 func (b *Bus) Store(ctx context.Context, msgs []Message) (sequences []uint64, err error) {
 	sequences = make([]uint64, len(msgs))
 	out := make([]*nats.Msg, len(msgs))
+	own := make([]*nats.Msg, 0, len(msgs))
 	for i, m := range msgs {
 		out[i] = &nats.Msg{Subject: m.Subject, Data: m.Payload}
+		if m.Proof != nil {
+			m.Proof.onto(out[i])
+			continue
+		}
+		own = append(own, out[i])
 	}
-	if err := b.sealTogether(out); err != nil {
+	if err := b.sealTogether(own); err != nil {
 		return sequences, err
 	}
 	acks := make([]jetstream.PubAckFuture, len(msgs))

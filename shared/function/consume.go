@@ -11,8 +11,6 @@ import (
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
-	"github.com/auroramesh/auroramesh/shared/identity"
-	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 // Source is a durable consumer of a stream, at the own site or at a peer.
@@ -26,6 +24,14 @@ type Source struct {
 func (s Source) String() string { return string(s.Site) + "/" + s.Stream + "/" + s.Consumer }
 
 type sourceKey struct{}
+
+type originKey struct{}
+
+// OriginOf is the site that said a message of which [Buried] is told.
+func OriginOf(ctx context.Context) federation.SiteID {
+	s, _ := ctx.Value(originKey{}).(federation.SiteID)
+	return s
+}
 
 // SourceOf is the source of the messages that a [Consume] handler was given.
 func SourceOf(ctx context.Context) Source {
@@ -241,13 +247,17 @@ func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, kept []jetst
 
 // read gives what a message says, where it is of whom it must be.
 func (t *consumeTrigger[M]) read(ctx context.Context, r *Running, s Source, in message) (v M, err error) {
-	if t.origin {
-		if err := r.bus.proved(ctx, in.header, in.said(s.Site), false); err != nil {
-			return v, err
-		}
-		if to := subject.AlertFor(in.subject); to != "" && to != r.bus.site.ID {
-			return v, &identity.Refusal{Reason: identity.Misdirected, Site: string(s.Site)}
-		}
+	if !t.origin {
+		return decode[M](in.data)
+	}
+	proof, err := r.proved(ctx, s.Site, in)
+	if err != nil {
+		return v, err
+	}
+	if signed, ok := any(&v).(interface {
+		read(p Proof, payload []byte) error
+	}); ok {
+		return v, signed.read(proof, in.data)
 	}
 	return decode[M](in.data)
 }

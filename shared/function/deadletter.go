@@ -45,7 +45,7 @@ func (r *Running) bury(m *meter, o options, s Source, msg jetstream.Msg, reason 
 	letter.Header.Set(HeaderTrigger, m.trigger)
 	letter.Header.Set(HeaderSource, s.String())
 	letter.Header.Set(HeaderSubject, msg.Subject())
-	for _, h := range proofHeaders { // a retry asks again whose it is
+	for _, h := range append([]string{HeaderOrigin, HeaderSigned}, proofHeaders...) { // a retry asks again whose it is
 		if v := msg.Headers().Get(h); v != "" {
 			letter.Header.Set(h, v)
 		}
@@ -64,7 +64,9 @@ func (r *Running) bury(m *meter, o options, s Source, msg jetstream.Msg, reason 
 		return
 	}
 	if unproved := (*identity.Refusal)(nil); o.buried != nil && !errors.As(reason, &unproved) {
-		if err := o.buried(context.WithValue(ctx, sourceKey{}, s), msg.Data(), reason); err != nil {
+		origin := proofOf(s.Site, message{msg.Subject(), msg.Headers(), msg.Data()}).Site
+		ctx := context.WithValue(context.WithValue(ctx, sourceKey{}, s), originKey{}, origin)
+		if err := o.buried(ctx, msg.Data(), reason); err != nil {
 			r.log.Error("a dead letter could not be noted; its message will come again", "source", s.String(), "error", err)
 			retry(r, []jetstream.Msg{msg})
 			return

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/subject"
 	"github.com/auroramesh/auroramesh/shared/tracing"
 )
@@ -31,9 +33,11 @@ type Outgoing struct {
 	// Peer is the one peer for whom the message is; empty where it is for all alike.
 	Peer federation.SiteID
 	// Withdraws says that what was published of the alert before is taken out of the
-	// stream first: it may not leave any more.
+	// stream first: it may not leave any more. Without a subject the message does only that.
 	Withdraws bool
 	Payload   []byte
+	// Proof is set where another site said it, and this one, as its hub, passes it on.
+	Proof *function.Proof
 	// Trace is that within which the message was committed, see package tracing. Where
 	// it is empty as the message is put into the outbox, it is that of the context.
 	Trace string
@@ -96,6 +100,41 @@ type outboxRow struct {
 	Payload       []byte            `bun:"payload"`
 	QueuedAt      timestamp         `bun:"queued_at"`
 	Traceparent   string            `bun:"traceparent"`
+	Proof         proof             `bun:"proof"`
+}
+
+// proof is that of a message as it is kept: JSON, and nothing for a message of the site itself.
+type proof struct{ *function.Proof }
+
+// AppendQuery implements [schema.QueryAppender].
+func (p proof) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
+	_, text, _, err := p.text()
+	return gen.Dialect().AppendString(b, text), err
+}
+
+// text implements [texter].
+func (p proof) text() (sql, text string, null bool, err error) {
+	if p.Proof == nil {
+		return "text", "", false, nil
+	}
+	data, err := json.Marshal(p.Proof)
+	return "text", string(data), false, err
+}
+
+// Scan implements [database/sql.Scanner].
+func (p *proof) Scan(src any) error {
+	*p = proof{}
+	text, ok := src.(string)
+	if data, bytes := src.([]byte); bytes {
+		text, ok = string(data), true
+	}
+	switch {
+	case !ok:
+		return fmt.Errorf("a proof cannot be read from %T", src)
+	case text == "":
+		return nil
+	}
+	return json.Unmarshal([]byte(text), &p.Proof)
 }
 
 // enqueue writes messages to the outbox, in the transaction of what they are about.
@@ -109,10 +148,23 @@ func outboxRows(ctx context.Context, at time.Time, out []Outgoing) []outboxRow {
 		rows[i] = outboxRow{
 			Subject: o.Subject, MsgID: o.MsgID, Priority: o.Priority, AlertID: o.AlertID, Version: o.Version, Peer: o.Peer, Withdraws: o.Withdraws,
 			Payload:  append([]byte{}, o.Payload...), // never NULL
-			QueuedAt: stamp(at), Traceparent: cmp.Or(o.Trace, tracing.Parent(ctx)),
+			QueuedAt: stamp(at), Traceparent: cmp.Or(o.Trace, tracing.Parent(ctx)), Proof: proof{o.Proof},
 		}
 	}
 	return rows
+}
+
+// overtake lets go of what still waits to be published of alerts that are withdrawn by out.
+func overtake(ctx context.Context, tx bun.Tx, out []Outgoing) error {
+	for _, o := range out {
+		if !o.Withdraws {
+			continue
+		}
+		if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("alert_id = ?", o.AlertID).Where("version < ?", o.Version).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Outbox returns up to limit messages that wait, the highest priority first and
@@ -126,7 +178,7 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 	for i, r := range rows {
 		queued[i] = Queued{
 			ID:       r.ID,
-			Outgoing: Outgoing{Subject: r.Subject, MsgID: r.MsgID, Priority: r.Priority, AlertID: r.AlertID, Version: r.Version, Peer: r.Peer, Withdraws: r.Withdraws, Payload: r.Payload, Trace: r.Traceparent},
+			Outgoing: Outgoing{Subject: r.Subject, MsgID: r.MsgID, Priority: r.Priority, AlertID: r.AlertID, Version: r.Version, Peer: r.Peer, Withdraws: r.Withdraws, Payload: r.Payload, Trace: r.Traceparent, Proof: r.Proof.Proof},
 			QueuedAt: r.QueuedAt.Time,
 		}
 	}
@@ -169,7 +221,7 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) e
 	for i, d := range done {
 		ids[i] = d.ID
 		k := key{d.AlertID, d.Peer, d.Version}
-		if d.AlertID == "" {
+		if d.AlertID == "" || d.Subject == "" { // an event, or nothing
 			continue
 		}
 		newest[k] = publishedRow{AlertID: d.AlertID, Peer: d.Peer, Version: d.Version, Sequence: int64(d.Sequence), PublishedAt: stamp(at)}

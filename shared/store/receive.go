@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -29,7 +30,7 @@ type Arrived struct {
 
 // ReceiveAlerts stores alerts from peers: the new ones all in one statement, and a
 // newer version of one that is here by the rules of [federation.Alert.Supersede].
-// tell makes what must be published about these, and may be nil.
+// tell makes what must be published with it, given those two, and may be nil.
 // arrivals[i] says what became of as[i]; of doubles within as the newest counts,
 // and every other one is a replay. In the same transaction it notes the alerts that
 // were refused, and that one which is here now is refused no longer.
@@ -37,6 +38,12 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 	arrivals = make([]Arrival, len(as))
 	if len(as)+len(refused) == 0 {
 		return arrivals, nil
+	}
+	var at time.Time
+	if len(as) > 0 {
+		at = as[0].UpdatedAt
+	} else {
+		at = refused[0].At
 	}
 	newest := make(map[string]int, len(as)) // index in as by dedup hash
 	for i, a := range as {
@@ -51,7 +58,7 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 	sortByHash(rows)
 	kept := slices.Clone(as) // as they stand in the database, where they arrived
 	err = s.write(ctx, "storing alerts from peers", func(ctx context.Context, tx bun.Tx) error {
-		if err := noteRefused(ctx, tx, refused); err != nil || len(as) == 0 {
+		if err := noteRefused(ctx, tx, refused); err != nil {
 			return err
 		}
 		if err := readmit(ctx, tx, as); err != nil {
@@ -91,10 +98,11 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 				arrived = append(arrived, Arrived{kept[i], arrival})
 			}
 		}
-		if len(arrived) == 0 {
-			return nil
+		out := tell(arrived)
+		if err := overtake(ctx, tx, out); err != nil {
+			return err
 		}
-		return enqueue(ctx, tx, as[0].UpdatedAt, tell(arrived)...)
+		return enqueue(ctx, tx, at, out...)
 	})
 	if err != nil {
 		return nil, err

@@ -116,6 +116,34 @@ func AlertFrom(s federation.Severity, origin federation.SiteID) string {
 	return Alert(s) + ".from." + string(origin)
 }
 
+// Passed reports whether what an origin said under signed may come under subj where the
+// hub has passed it on to a site.
+func Passed(subj, signed string, origin, to federation.SiteID) bool {
+	for _, s := range federation.Severities() {
+		switch signed {
+		case Alert(s):
+			return subj == AlertFrom(s, origin) || subj == AlertTo(s, to)
+		case AlertVia(s, to):
+			return subj == AlertTo(s, to)
+		}
+	}
+	return false
+}
+
+// PassedOn says of what an origin said under a subject how severe it is, and for which one
+// peer its hub is to pass it on; empty for all. ok is false where it is not for a hub to pass on.
+func PassedOn(signed string) (s federation.Severity, peer federation.SiteID, ok bool) {
+	for _, s := range federation.Severities() {
+		if signed == Alert(s) {
+			return s, "", true
+		}
+		if peer, via := strings.CutPrefix(signed, Alert(s)+".via."); via {
+			return s, federation.SiteID(peer), true
+		}
+	}
+	return "", "", false
+}
+
 // AnySite matches every site in a subject.
 const AnySite federation.SiteID = "*"
 

@@ -1,0 +1,117 @@
+package alertsink
+
+import (
+	"context"
+	"slices"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/identity"
+	"github.com/auroramesh/auroramesh/shared/store"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// signed is an alert as it comes: with the proof of its origin.
+type signed = function.Signed[federation.SharedAlert]
+
+// directed refuses a batch in which from has passed on what it may not: it is not the
+// hub, or the origin has not given it leave. It is not believed then what the alerts say.
+func (s sink) directed(ctx context.Context, from federation.SiteID, all []signed) error {
+	own := s.bus.Site().ID
+	foreign := func(m signed) bool { return m.Proof.Site != from && m.Proof.Site != own }
+	first := slices.IndexFunc(all, foreign)
+	if first < 0 {
+		return nil
+	}
+	mesh, err := s.store.Mesh(ctx, s.bus.Site(), federation.Gate{})
+	if err != nil {
+		return err
+	}
+	if hub, ok := mesh.Hub(); !ok || hub.ID != from {
+		return &identity.Refusal{Reason: identity.Misdirected, Site: string(all[first].Proof.Site)}
+	}
+	for _, m := range all {
+		// What is resent to this site alone is for it whatever else holds.
+		if _, alone, _ := subject.PassedOn(m.Proof.Subject); foreign(m) && alone == "" && !m.Said.Relay.Admits(from, own) {
+			return &identity.Refusal{Reason: identity.Misdirected, Site: string(m.Proof.Site)}
+		}
+	}
+	return nil
+}
+
+// passing is what this site, as their hub, passes on for its peers. The database says for
+// whom, not the settings: while these change, one process may have others than the next.
+type passing struct {
+	hub   federation.SiteID
+	peers []federation.SiteID
+}
+
+func (s sink) passing(ctx context.Context) (passing, error) {
+	me := s.bus.Site()
+	if me.Tier != federation.Primary {
+		return passing{}, nil
+	}
+	peers, err := s.store.PassedPeers(ctx)
+	return passing{me.ID, peers}, err
+}
+
+// messages are those in which an alert is passed on as its origin has signed it: to all
+// for whom this site passes, to those whom the origin does not except, or to the one that
+// asked for it. What the origin has taken back is withdrawn in any case.
+func (p passing) messages(m signed) (out []store.Outgoing) {
+	a := m.Said
+	severity, alone, ok := subject.PassedOn(m.Proof.Subject)
+	if !ok || p.hub == "" {
+		return nil
+	}
+	message := func(subj string, to federation.SiteID, again string) store.Outgoing {
+		version := max(a.AlertVersion, 1)
+		return store.Outgoing{
+			Subject: subj, MsgID: federation.PassedMsgID(p.hub, a.OriginSite, a.OriginID, version, to, again), Priority: severity.Rank(),
+			AlertID: federation.PassedAlertID(a.OriginSite, a.OriginID), Version: version, Peer: to, Withdraws: a.Retraction != nil,
+			Payload: m.Payload, Proof: &m.Proof,
+		}
+	}
+	switch {
+	case !slices.Contains(p.peers, a.OriginSite):
+	case alone != "":
+		if slices.Contains(p.peers, alone) {
+			out = append(out, message(subject.AlertTo(severity, alone), alone, m.Proof.ID))
+		}
+	case a.Relay != nil && len(a.Relay.Except) == 0:
+		out = append(out, message(subject.AlertFrom(severity, a.OriginSite), "", ""))
+	default:
+		for _, to := range p.peers {
+			if to != a.OriginSite && a.Relay.Admits(p.hub, to) {
+				out = append(out, message(subject.AlertTo(severity, to), to, ""))
+			}
+		}
+	}
+	if len(out) == 0 && a.Retraction != nil {
+		out = append(out, message("", "", ""))
+	}
+	return out
+}
+
+// anew reports of the alerts that the gate refuses, by index, which have not been
+// refused, nor taken in, before: those are passed on already.
+func (s sink) anew(ctx context.Context, all []signed, refused function.Refused) (map[int]bool, error) {
+	ids := map[federation.SiteID][]string{}
+	for i := range refused {
+		a := all[i].Said
+		ids[a.OriginSite] = append(ids[a.OriginSite], a.OriginID)
+	}
+	isNew := map[int]bool{}
+	for origin, some := range ids {
+		known, err := s.store.ReceivedVersions(ctx, origin, some)
+		if err != nil {
+			return nil, err
+		}
+		for i := range refused {
+			if a := all[i].Said; a.OriginSite == origin {
+				isNew[i] = known[a.OriginID] < max(a.AlertVersion, 1)
+			}
+		}
+	}
+	return isNew, nil
+}
