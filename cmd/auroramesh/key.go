@@ -58,6 +58,9 @@ func inStore(ctx context.Context, do func(*store.Store) error) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := store.Exists(s.DatabaseURL); err != nil {
+		return err
+	}
 	st, err := store.Open(ctx, s.DatabaseURL)
 	if err != nil {
 		return err

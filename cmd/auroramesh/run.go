@@ -15,6 +15,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/settings"
+	"github.com/auroramesh/auroramesh/shared/store"
 )
 
 type runCmd struct {
@@ -96,6 +97,9 @@ func migrate(ctx context.Context, s settings.Settings) (applied []string, err er
 }
 
 func migrationStatus(ctx context.Context, s settings.Settings, io *stdio) (err error) {
+	if err := store.Exists(s.DatabaseURL); err != nil {
+		return err
+	}
 	st, err := site.OpenStore(ctx, s)
 	if err != nil {
 		return err

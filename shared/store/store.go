@@ -22,7 +22,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -54,6 +57,19 @@ func OpenWithin(ctx context.Context, dsn string, limits Limits) (*Store, error) 
 		return openPostgres(dsn, limits)
 	}
 	return nil, badDSN(dsn, "sqlite:PATH, sqlite::memory:, postgres://… or postgresql://…")
+}
+
+// Exists is NotFound where dsn names a SQLite file that is not there, which [Open] would
+// make: for those who only look. Of a server it says nothing; see [Store.Ready].
+func Exists(dsn string) error {
+	path, isFile := strings.CutPrefix(dsn, "sqlite:")
+	if !isFile || path == ":memory:" {
+		return nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.NotFound, "there is no database %s: run auroramesh migrate, which makes it, or set DATABASE_URL to where it is", path)
+	}
+	return nil
 }
 
 // Close ends every connection. The store cannot be used after it.

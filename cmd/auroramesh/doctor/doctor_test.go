@@ -43,11 +43,19 @@ func config(s settings.Settings) Config {
 	return Config{Settings: s, Version: "0.0.1", Now: time.Now, OpenStore: func(ctx context.Context) (*store.Store, error) { return store.Open(ctx, s.DatabaseURL) }}
 }
 
-// load makes settings of a site from variables, on ports that nobody has.
+// load makes settings of a site from variables, on ports that nobody has, with an empty
+// database.
 func load(t *testing.T, env map[string]string) settings.Settings {
 	t.Helper()
 	if env["DATABASE_URL"] == "" {
 		env["DATABASE_URL"] = "sqlite:" + filepath.Join(t.TempDir(), "site.db")
+		st, err := store.Open(t.Context(), env["DATABASE_URL"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if env["HTTP_LISTEN"] == "" {
 		env["HTTP_LISTEN"] = "127.0.0.1:0"

@@ -19,11 +19,15 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/settings"
+	"github.com/auroramesh/auroramesh/shared/store"
 )
 
 // database opens the store that the other checks read.
 func database(ctx context.Context, p *patient) []Finding {
 	const mend = "Start the database, or set DATABASE_URL to where it is; for SQLite the directory must be writable."
+	if err := store.Exists(p.Settings.DatabaseURL); err != nil {
+		return found(fault.Of(err).Message, mend)
+	}
 	st, err := p.OpenStore(ctx)
 	if err != nil {
 		return found("the database cannot be opened: "+settings.Redact(err.Error()), mend)
