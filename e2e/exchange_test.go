@@ -1,0 +1,263 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/identity"
+	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/settings"
+	"github.com/auroramesh/auroramesh/shared/subject"
+)
+
+// byHub is quick, for sites that leave it to the hub to pass alerts on.
+func byHub(i int, s *settings.Settings) {
+	quick(i, s)
+	s.Exchange = string(federation.ExchangeHub)
+}
+
+// lanes is how many consumers site i keeps for its peers, by peer.
+func (m mesh) lanes(t *testing.T, i int) map[federation.SiteID]int {
+	t.Helper()
+	site := m.Sites[i].ID().ID
+	s, err := natstest.Bus(t, m.Sites[i].Server(), site, "reader").JetStream().Stream(t.Context(), subject.AlertStream(site))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := map[federation.SiteID]int{}
+	names := s.ConsumerNames(t.Context())
+	for name := range names.Name() {
+		peers[subject.ConsumerPeer(name)]++
+	}
+	if err := names.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return peers
+}
+
+// relayed waits until the leaves of all sites, or none, get by the hub what the others raise.
+func (m mesh) relayed(t *testing.T, want bool) {
+	t.Helper()
+	for i := 1; i < len(m.Sites); i++ {
+		natstest.Within(t, 60*time.Second, fmt.Sprintf("the leaves are relayed from site %d: %v", i, want), func() bool {
+			lanes := m.lanes(t, i)
+			for j := range m.Sites {
+				if j == i {
+					continue
+				}
+				at := demo.SiteID(j)
+				own := 2
+				if want && j > 0 {
+					own = 0
+				}
+				if lanes[at] != own {
+					return false
+				}
+				for _, l := range m.topology(t, j).Links { // and the peers know
+					if l.Peer(at) == demo.SiteID(i) && (l.PeerView == nil || l.PeerView.Relayed != (want && j > 0)) {
+						return false
+					}
+				}
+			}
+			return true
+		})
+	}
+}
+
+// heard is what crosses the NATS server of site i to its functions, as one text.
+func (m mesh) heard(t *testing.T, i int) func() string {
+	t.Helper()
+	var mu sync.Mutex
+	var all strings.Builder
+	nc := natstest.Bus(t, m.Sites[i].Server(), m.Sites[i].ID().ID, "listener").Conn()
+	for _, subj := range []string{subject.Inbox(m.Sites[i].ID().ID) + ".>", "aurora.alerts.>"} {
+		if _, err := nc.Subscribe(subj, func(msg *natsgo.Msg) {
+			mu.Lock()
+			defer mu.Unlock()
+			all.Write(msg.Data)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return all.String()
+	}
+}
+
+func TestALeafKeepsLanesForTheHubAloneAndTheHubPassesOn(t *testing.T) {
+	t.Parallel()
+	m := start(t, demo.Options{Sites: 4, Configure: byHub})
+	const b, c, d = 1, 2, 3
+	m.relayed(t, true)
+	if got := m.lanes(t, 0); len(got) != 3 {
+		t.Errorf("the hub keeps lanes for %v", got)
+	}
+	raised := m.raise(t, b, alert("passed on", federation.Critical))
+	lesser := m.raise(t, b, alert("passed on too", federation.High))
+	for _, i := range []int{0, c, d} {
+		for _, a := range []federation.Alert{raised, lesser} {
+			got := m.arrives(t, i, a.Title)
+			if len(got) != 1 || got[0].Source != "federation:site-b" || got[0].Origin.SiteID != "site-b" || got[0].Origin.AlertID != a.ID {
+				t.Errorf("site %d has %+v", i, got)
+			}
+		}
+	}
+	m.raise(t, 0, alert("of the hub", federation.Critical))
+	for _, i := range []int{b, c, d} {
+		m.arrives(t, i, "of the hub")
+	}
+
+	// A further version goes the same way, and what is taken back leaves the hub's stream.
+	m.change(t, b, raised.ID, federation.AlertPatch{Status: federation.Escalated})
+	natstest.Within(t, 30*time.Second, "the new state is at site-d", func() bool {
+		got := m.titled(t, d, raised.Title)
+		return len(got) == 1 && got[0].Origin.Status == federation.Escalated
+	})
+	m.change(t, b, raised.ID, federation.AlertPatch{Retraction: "a drill"})
+	natstest.Within(t, 30*time.Second, "it is taken back at site-d", func() bool {
+		got := m.titled(t, d, raised.Title)
+		return len(got) == 1 && got[0].Retraction != nil
+	})
+	for _, payload := range m.remaining(t, 0) {
+		if strings.Contains(payload, raised.ID) && strings.Contains(payload, raised.Title) {
+			t.Errorf("the hub still holds %s", payload)
+		}
+	}
+	for i := range m.Sites {
+		if n := m.total(t, i, ""); n != 3 {
+			t.Errorf("site %d has %d alerts", i, n)
+		}
+	}
+}
+
+// remaining is every payload that the stream of site i holds.
+func (m mesh) remaining(t *testing.T, i int) []string {
+	t.Helper()
+	site := m.Sites[i].ID().ID
+	s, err := natstest.Bus(t, m.Sites[i].Server(), site, "reader").JetStream().Stream(t.Context(), subject.AlertStream(site))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var payloads []string
+	for state, seq := s.CachedInfo().State, uint64(1); seq <= state.LastSeq; seq++ {
+		if msg, err := s.GetMsg(t.Context(), seq); err == nil { // it may be gone
+			payloads = append(payloads, string(msg.Data))
+		}
+	}
+	return payloads
+}
+
+// What a gate refuses is never on the wire of the peer, whoever passes on.
+func TestAPeerWithAGateOfItsOwnGetsNothingByTheHub(t *testing.T) {
+	t.Parallel()
+	m := start(t, demo.Options{Sites: 4, Configure: byHub})
+	const b, c, d = 1, 2, 3
+	m.relayed(t, true)
+	m.setGate(t, b, "site-d", federation.Outbound, federation.GateSetting{MinSeverity: federation.Critical})
+	if lanes := m.lanes(t, b); lanes["site-d"] != 2 || lanes["site-c"] != 0 {
+		t.Errorf("with the answer that the gate is set site-b keeps %v", lanes)
+	}
+	wire := m.heard(t, d)
+	m.raise(t, b, alert("refused for site-d", federation.High))
+	m.raise(t, b, alert("let through to site-d", federation.Critical))
+	m.arrives(t, c, "refused for site-d")
+	m.arrives(t, c, "let through to site-d")
+	m.arrives(t, d, "let through to site-d")
+	m.raise(t, c, alert("the marker", federation.High)) // by the hub, behind what it passed on before
+	m.arrives(t, d, "the marker")
+	text := wire()
+	for title, want := range map[string]bool{"refused for site-d": false, "let through to site-d": true, "the marker": true} {
+		if at := strings.Index(text, title); at >= 0 != want {
+			t.Errorf("on the wire of site-d is %q: %v: %s", title, at >= 0, text[max(at-200, 0):max(at+400, 0)])
+		}
+	}
+	if got := m.titled(t, d, "refused for site-d"); len(got) != 0 {
+		t.Errorf("site-d has %+v", got)
+	}
+
+	// A wider gate of the hub is for the hub alone.
+	m.setGate(t, b, "site-a", federation.Outbound, federation.GateSetting{MinSeverity: federation.Low})
+	m.raise(t, b, alert("for the hub alone", federation.Low))
+	m.arrives(t, 0, "for the hub alone")
+	m.raise(t, b, alert("for all", federation.High))
+	m.arrives(t, c, "for all")
+	m.raise(t, 0, alert("the last marker", federation.High))
+	m.arrives(t, c, "the last marker")
+	for _, i := range []int{c, d} {
+		if got := m.titled(t, i, "for the hub alone"); len(got) != 0 {
+			t.Errorf("site %d has %+v", i, got)
+		}
+	}
+}
+
+// The hub can pass on what was signed, as it was signed, where it may, and nothing else.
+func TestWhatTheHubChangesOrMayNotPassOnIsRefused(t *testing.T) {
+	t.Parallel()
+	m := start(t, demo.Options{Sites: 3, Configure: byHub})
+	const b, c = 1, 2
+	m.relayed(t, true)
+	hub := m.speaker(t, 0)
+	shared := func(title string, r *federation.Relay) (federation.SharedAlert, []byte) {
+		s := federation.Share(alert(title, federation.Critical).Alert("01-"+title, time.Now()), m.Sites[b].ID())
+		s.Relay = r
+		data, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, data
+	}
+	pass := func(id string, origin federation.SiteID, subj string, said *natsgo.Msg, payload []byte) {
+		t.Helper()
+		p := function.Proof{Site: origin, Subject: said.Subject, Headers: map[string]string{
+			function.HeaderKey: said.Header.Get(function.HeaderKey), function.HeaderSignature: said.Header.Get(function.HeaderSignature),
+		}}
+		if _, err := hub.Store(t.Context(), []function.Message{{Subject: subj, ID: id, Payload: payload, Proof: &p}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, plain := m.key(t, b), subject.Alert(federation.Critical)
+	from := subject.AlertFrom(federation.Critical, "site-b")
+	_, leave := shared("with leave", &federation.Relay{})
+	_, none := shared("without leave", nil)
+	_, except := shared("not for site-c", &federation.Relay{Except: []federation.SiteID{"site-c"}})
+	altered := []byte(strings.Replace(string(leave), "with leave", "altered", 1))
+	pass("1", "site-b", from, function.Said(key, "site-b", plain, leave), altered)                                                       // not what was signed
+	pass("2", "site-b", from, function.Said(natstest.Key(t, "site-b"), "site-b", plain, altered), altered)                               // not by whom
+	pass("3", "site-b", from, function.Said(key, "site-b", plain, none), none)                                                           // no leave
+	pass("4", "site-b", from, function.Said(key, "site-b", plain, except), except)                                                       // not for this peer
+	pass("5", "site-b", subject.AlertTo(federation.Critical, "site-c"), function.Said(key, "site-b", plain+".to.site-a", leave), leave)  // for another
+	pass("6", "site-b", subject.AlertTo(federation.Critical, "site-c"), function.Said(key, "site-b", plain+".via.site-d", leave), leave) // for another
+	pass("7", "site-b", from, function.Said(key, "site-b", subject.Alert(federation.High), leave), leave)                                // under another severity
+	pass("8", "site-c", subject.AlertFrom(federation.Critical, "site-c"), function.Said(key, "site-c", plain, altered), altered)         // its own, as if: dropped
+	pass("9", "site-b", subject.AlertFrom(federation.Critical, "site-z"), function.Said(key, "site-b", plain, leave), leave)             // of somebody else
+	pass("10", "site-b", from, function.Said(key, "site-b", plain, leave), leave)                                                        // as it should be
+	m.arrives(t, c, "with leave")
+	m.counts(t, c, "alertsink", "alerts", identity.BadSignature, 1)
+	m.counts(t, c, "alertsink", "alerts", identity.WrongKey, 1)
+	m.counts(t, c, "alertsink", "alerts", identity.Misdirected, 6)
+	for _, title := range []string{"altered", "without leave", "not for site-c"} {
+		if got := m.titled(t, c, title); len(got) != 0 {
+			t.Errorf("%q is stored: %+v", title, got)
+		}
+	}
+	// What was refused so is not noted against its origin: the real one still comes.
+	letters, err := m.api[c].DeadLetters(t.Context(), ask.Page{})
+	if err != nil || letters.Total != 8 {
+		t.Errorf("site-c has %d dead letters, %v", letters.Total, err)
+	}
+}
