@@ -54,9 +54,12 @@ func (r reconciler) digest(ctx context.Context, q ask.DigestQuestion) (ask.Diges
 	if err != nil {
 		return ask.DigestAnswer{}, err
 	}
-	from := later(q.From, r.oldest())
-	answer, shared := ask.DigestAnswer{From: from}, federation.Digests{}
-	err = r.store.EachShared(ctx, federation.Span{After: federation.Mark{At: from}, Until: q.Until}, 0, func(a federation.Alert) {
+	from, until := later(q.From, r.oldest()), q.Until
+	if settled := r.now().UTC().Add(-settle); until.After(settled) {
+		until = settled // the newest are under way, whatever the clock of the peer says
+	}
+	answer, shared := ask.DigestAnswer{From: from, Until: until}, federation.Digests{}
+	err = r.store.EachShared(ctx, federation.Span{After: federation.Mark{At: from}, Until: until}, 0, func(a federation.Alert) {
 		if gate.Admits(a).Admitted {
 			shared.Add(a.Held())
 			if !a.Withheld() {
@@ -128,7 +131,18 @@ func (r reconciler) lost(ctx context.Context, peer federation.SiteID, gate feder
 	if err != nil {
 		return nil, err
 	}
-	kept, err := r.kept(ctx, peer)
+	relays, err := r.store.Relays(ctx, r.bus.Site())
+	if err != nil {
+		return nil, err
+	}
+	// Who takes it: the peer, the hub that passes it on to the peer, or while that begins both.
+	takers := []federation.SiteID{peer}
+	if to, relayed := relays.To[peer]; relayed && to.Direct {
+		takers = append(takers, relays.Hub)
+	} else if relayed {
+		takers = []federation.SiteID{relays.Hub}
+	}
+	kept, err := r.kept(ctx, takers)
 	if err != nil {
 		return nil, err
 	}
@@ -138,8 +152,8 @@ func (r reconciler) lost(ctx context.Context, peer federation.SiteID, gate feder
 	}), nil
 }
 
-// kept is what this site's stream of shared alerts holds, and up to where a peer has
-// it, in the lane of each severity.
+// kept is what this site's stream of shared alerts holds, and up to where all who take
+// it for a peer have it, in the lanes of each severity.
 type kept struct {
 	made         time.Time
 	first, last  uint64
@@ -153,7 +167,7 @@ func (k kept) holds(s store.Sharing, severity federation.Severity) bool {
 
 // kept reads the stream and then the consumers, after the alerts were asked for, so
 // that what is acknowledged meanwhile does not pass for being on its way.
-func (r reconciler) kept(ctx context.Context, peer federation.SiteID) (kept, error) {
+func (r reconciler) kept(ctx context.Context, takers []federation.SiteID) (kept, error) {
 	s, err := r.bus.JetStream().Stream(ctx, subject.AlertStream(r.bus.Site().ID))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return kept{}, nil
@@ -163,16 +177,22 @@ func (r reconciler) kept(ctx context.Context, peer federation.SiteID) (kept, err
 	}
 	info := s.CachedInfo()
 	k := kept{made: info.Created, first: info.State.FirstSeq, last: info.State.LastSeq, acknowledged: map[federation.Severity]uint64{}}
-	for _, lane := range subject.AlertConsumers(peer) {
-		c, err := s.Consumer(ctx, lane.Consumer)
-		switch {
-		case errors.Is(err, jetstream.ErrConsumerNotFound): // it will begin at the start of the stream
-			continue
-		case err != nil:
-			return kept{}, unreadable(err)
-		}
-		for _, severity := range lane.Severities {
-			k.acknowledged[severity] = acknowledged(c.CachedInfo())
+	for _, severity := range federation.Severities() {
+		k.acknowledged[severity] = math.MaxUint64
+	}
+	for _, taker := range takers {
+		for _, lane := range subject.AlertConsumers(taker) {
+			upto := uint64(0) // one that is not there will begin at the start of the stream
+			c, err := s.Consumer(ctx, lane.Consumer)
+			switch {
+			case err == nil:
+				upto = acknowledged(c.CachedInfo())
+			case !errors.Is(err, jetstream.ErrConsumerNotFound):
+				return kept{}, unreadable(err)
+			}
+			for _, severity := range lane.Severities {
+				k.acknowledged[severity] = min(k.acknowledged[severity], upto)
+			}
 		}
 	}
 	return k, nil
@@ -235,11 +255,28 @@ func (r reconciler) conclude(ctx context.Context, found federation.Reconciliatio
 	if err != nil {
 		return ask.None{}, err
 	}
-	found.At = r.now().UTC()                         // two clocks need not agree
+	found.At = r.now().UTC() // two clocks need not agree
+	if found.Until.After(found.At) {
+		found.Until = found.At
+	}
 	if found.Lost+found.Pending+found.Refused == 0 { // what was refused came in since, by a retry
 		if err := r.store.ForgetRefusals(ctx, peer, found.From, found.Until); err != nil {
 			return ask.None{}, err
 		}
 	}
 	return ask.None{}, r.store.RecordReconciliation(ctx, peer, federation.Outbound, found)
+}
+
+// held tells an origin how far this site has some alerts of it.
+func (r reconciler) held(ctx context.Context, q ask.AlertIDs) (ask.Receptions, error) {
+	origin, err := r.asker(ctx)
+	if err != nil {
+		return ask.Receptions{}, err
+	}
+	found, err := r.store.Receptions(ctx, origin, q.IDs)
+	answer := ask.Receptions{Items: make([]ask.Reception, 0, len(found))}
+	for id, f := range found {
+		answer.Items = append(answer.Items, ask.Reception{ID: id, Version: f.Version, Refused: f.Refused, Reason: f.Reason})
+	}
+	return answer, err
 }
