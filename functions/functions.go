@@ -103,7 +103,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		{Name: "alertsink", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
 			return alertsink.New(e.Store, b, e.Registerer, e.Now)
 		}},
-		{Name: "ledger", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
+		{Name: "ledger", Mesh: true, Signs: true, New: func(e Env, b *function.Bus) function.Function {
 			return ledger.New(e.Settings.Gate(), e.Settings.Backlog(), e.Store, b, e.Registerer, e.Now)
 		}},
 		{Name: "backlog", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
@@ -125,7 +125,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 			return retention.New(c, e.Store, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "linkprobe", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
-			return linkprobe.New(e.Settings.Thresholds(), e.Store, b, e.Registerer, e.Log, e.Now)
+			return linkprobe.New(e.Settings.Heartbeat(), e.Settings.Thresholds(), e.Store, b, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "healthsink", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
 			return healthsink.New(e.Settings.Thresholds(), e.Store, b, e.Now)

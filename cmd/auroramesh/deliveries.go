@@ -52,19 +52,35 @@ func (c *deliveriesCmd) Run(ctx context.Context, io *stdio) error {
 }
 
 func deliveriesTable(w io.Writer, all federation.Deliveries) error {
-	t := newTable(w, "PEER", "DIRECTION", "SHARED", "STORED", "REFUSED", "PENDING", "OLDEST PENDING", "REDELIVERED", "COMPARED", "NOTE")
+	t := newTable(w, "PEER", "DIRECTION", "WAY", "SHARED", "STORED", "REFUSED", "PENDING", "OLDEST PENDING", "REDELIVERED", "COMPARED", "PROVED UNTIL", "NOTE")
 	for _, d := range all.Deliveries {
 		age := "-"
 		if d.OldestPendingSeconds != nil {
 			age = decimal(*d.OldestPendingSeconds, 1) + " s"
 		}
-		t.row(plain(string(d.Peer)), plain(string(d.Direction)), count(d.Shared), count(d.Stored), count(d.Refused), count(d.Pending), age, count(d.Redelivered), compared(d.Reconciliation, all.GeneratedAt), plain(d.Detail))
+		t.row(plain(string(d.Peer)), plain(string(d.Direction)), way(d), count(d.Shared), count(d.Stored), count(d.Refused), count(d.Pending), age, count(d.Redelivered), compared(d.Reconciliation, all.GeneratedAt), proved(d), plain(d.Detail))
 	}
 	if err := t.write(w); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\nBacklog: %s\n", backlogLine(all.Backlog))
 	return err
+}
+
+// way is how the alerts of a delivery reach their receiver.
+func way(d federation.Delivery) string {
+	if d.PassedBy == "" {
+		return "direct"
+	}
+	return "by " + plain(string(d.PassedBy))
+}
+
+// proved is up to when a comparison has proved what a hub passed on.
+func proved(d federation.Delivery) string {
+	if d.ProvedUntil == nil {
+		return "-"
+	}
+	return stamp(d.ProvedUntil)
 }
 
 // backlogLine is how full the backlog is, and what it has let go of.

@@ -84,6 +84,7 @@ type topologyCmd struct {
 func (*topologyCmd) Help() string {
 	return `LAST and MEDIAN are round trips: of the newest echo, and of the last two minutes.
 LOSS is of the same two minutes: MEDIAN and LOSS trail behind a line that has just changed.
+Two sites whose alerts the hub passes on echo once in a heartbeat interval, and not each second.
 
 Examples:
   auroramesh topology
@@ -125,7 +126,7 @@ func (c *topologyCmd) Run(ctx context.Context, io *stdio) error {
 // of another time; those of the future are from before a clock was set back.
 func latency(link federation.Link, now time.Time) (last, median, loss string) {
 	l := link.Latency
-	if l == nil || now.Sub(l.MeasuredAt).Abs() > federation.FreshEcho || link.Status == federation.Down && l.LastMs == nil {
+	if l == nil || now.Sub(l.MeasuredAt).Abs() > federation.FreshFor(time.Duration(l.EverySeconds)*time.Second) || link.Status == federation.Down && l.LastMs == nil {
 		return "-", "-", "-"
 	}
 	return trip(l.LastMs), trip(l.MedianMs), decimal(100*l.Loss, 0) + " %"

@@ -103,13 +103,13 @@ func (s sink) anew(ctx context.Context, all []signed, refused function.Refused) 
 	}
 	isNew := map[int]bool{}
 	for origin, some := range ids {
-		known, err := s.store.ReceivedVersions(ctx, origin, some)
+		known, err := s.store.Receptions(ctx, origin, some)
 		if err != nil {
 			return nil, err
 		}
 		for i := range refused {
 			if a := all[i].Said; a.OriginSite == origin {
-				isNew[i] = known[a.OriginID] < max(a.AlertVersion, 1)
+				isNew[i] = known[a.OriginID].Version < max(a.AlertVersion, 1)
 			}
 		}
 	}

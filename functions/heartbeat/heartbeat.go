@@ -63,6 +63,15 @@ func (h heartbeat) beat(ctx context.Context) error {
 	if g.PassesFor, err = h.store.PassedPeers(ctx); err != nil {
 		return err
 	}
+	if me.Exchange == federation.ExchangeHub {
+		newest, err := h.store.NewestShared(ctx)
+		if err != nil {
+			return err
+		}
+		if newest != nil {
+			g.SharedAt = *newest
+		}
+	}
 	return h.bus.Publish(ctx, subject.Health(me.ID), g)
 }
 

@@ -43,9 +43,28 @@ func (l ledger) alertDeliveries(ctx context.Context, id ask.AlertID) (federation
 	if err != nil {
 		return federation.AlertDeliveries{}, err
 	}
+	relays, err := l.store.Relays(ctx, l.bus.Site())
+	if err != nil {
+		return federation.AlertDeliveries{}, err
+	}
+	found, err := l.store.Reconciliations(ctx)
+	if err != nil {
+		return federation.AlertDeliveries{}, err
+	}
+	passed := func(p federation.SiteID) bool {
+		_, relayed := relays.To[p]
+		return relayed && gates.For(p).Admits(a).Admitted
+	}
+	said := l.words(ctx, slices.DeleteFunc(slices.Clone(peers), func(p federation.SiteID) bool { return !passed(p) }), a.ID)
 	for _, p := range peers {
 		d := federation.AlertDelivery{Peer: p}
-		if d.State, d.Detail, err = l.state(ctx, a, gates, since[p], out, p); err != nil {
+		if passed(p) {
+			sharing, err := l.sharing(ctx, gates.For(p), a, p)
+			if err != nil {
+				return federation.AlertDeliveries{}, err
+			}
+			d.State, d.Detail = passedState(a, sharing, relays.Hub, p, said[p], found[store.Way{Peer: p, Direction: federation.Outbound}])
+		} else if d.State, d.Detail, err = l.state(ctx, a, gates, since[p], out, p); err != nil {
 			return federation.AlertDeliveries{}, err
 		}
 		all.Deliveries = append(all.Deliveries, d)
@@ -136,6 +155,9 @@ func forOthers(gates federation.Gates, a federation.Alert, peer federation.SiteI
 	return slices.ContainsFunc(others.Routes(a), func(r federation.Route) bool { return r.Peer == "" })
 }
 
+// unrecorded is why nothing is known of an alert that the gate would admit.
+const unrecorded = "there is no record of its sharing: it was raised under another gate, or before such records were kept"
+
 // delivery is how far an alert that its gate admits, and that is not refused, has
 // come on its way to a peer, and why. What nothing proves is unknown: a wrong
 // "stored" would end somebody's search.
@@ -144,7 +166,7 @@ func (l ledger) delivery(ctx context.Context, a federation.Alert, s store.Sharin
 	case s.Waiting:
 		return federation.DeliveryQueued, "it waits in the outbox", nil
 	case s.Sequence == 0:
-		return federation.DeliveryUnknown, "there is no record of its sharing: it was raised under another gate, or before such records were kept", nil
+		return federation.DeliveryUnknown, unrecorded, nil
 	case !s.In(out.made, out.state.FirstSeq, out.state.LastSeq):
 		return federation.DeliveryUnknown, "the stream no longer holds it, so the acknowledgements prove nothing", nil
 	}

@@ -2,7 +2,8 @@
 // acknowledges an alert after its commit, so the durable consumer at the origin is
 // the proof, and the ledger only reads it: this site's consumers for what goes out,
 // and across the leafnode the one that each peer keeps for this site for what comes
-// in. The one book of its own is that of the alerts that a peer acknowledged without
+// in. Where the hub passes alerts on there is none, and the proof is what the peer said
+// when it last compared, or says when it is asked for one alert. The one book of its own is that of the alerts that a peer acknowledged without
 // storing them, which the origin's server tells once and does not keep. Beside it the
 // ledger keeps what the last drills found out, for they prove the same.
 package ledger
@@ -44,11 +45,12 @@ func New(gate federation.Gate, bound federation.BacklogBound, st *store.Store, b
 	}
 	l := ledger{
 		gate: gate, bound: bound, store: st, bus: bus, now: now,
-		pending: gauge("aurora_federation_deliveries_pending", "Messages for a peer that it has not acknowledged, at the last look. Each version of an alert is one, and each time it was sent again."),
-		oldest:  gauge("aurora_federation_delivery_oldest_pending_seconds", "Age of the oldest alert that a peer has not acknowledged, at the last look; 0 where there is none."),
-		stored:  gauge("aurora_federation_deliveries_stored", "Messages that the stream holds and that a peer has stored, at the last look."),
-		refused: gauge("aurora_federation_deliveries_refused", "Messages that the stream holds and that a peer has refused, by its inbound gate or into its dead letters, at the last look."),
+		pending: gauge("aurora_federation_deliveries_pending", "Messages for a peer that it has not acknowledged, at the last look. Each version of an alert is one, and each time it was sent again. Where the hub passes them on: alerts that no comparison has proved yet."),
+		oldest:  gauge("aurora_federation_delivery_oldest_pending_seconds", "Age of the oldest alert that a peer has not acknowledged, or not proved where the hub passes them on, at the last look; 0 where there is none."),
+		stored:  gauge("aurora_federation_deliveries_stored", "Messages that the stream holds and that a peer has stored, at the last look. Where the hub passes them on: alerts, as the last comparison found."),
+		refused: gauge("aurora_federation_deliveries_refused", "Messages that the stream holds and that a peer has refused, by its inbound gate or into its dead letters, at the last look. Where the hub passes them on: alerts, as the last comparison found."),
 	}
+	l.unproved = gauge("aurora_federation_delivery_unproved_seconds", "How long ago the time is up to which a peer has proved what it has of the alerts that the hub passes on to it; only for such peers.")
 	l.compared = newComparisons(reg)
 	return function.Function{
 		Name:        "ledger",
@@ -73,6 +75,7 @@ type ledger struct {
 	bus                              *function.Bus
 	now                              func() time.Time
 	pending, oldest, stored, refused *prometheus.GaugeVec
+	unproved                         *prometheus.GaugeVec
 	compared                         comparisons
 }
 
@@ -94,21 +97,38 @@ func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveri
 	if err != nil {
 		return federation.Deliveries{}, err
 	}
+	found, err := l.store.Reconciliations(ctx)
+	if err != nil {
+		return federation.Deliveries{}, err
+	}
+	relays, err := l.store.Relays(ctx, l.bus.Site())
+	if err != nil {
+		return federation.Deliveries{}, err
+	}
+	reachable := len(relays.From) > 0 && l.reaches(ctx, relays.Hub)
 	var (
 		rows = make([]federation.Delivery, 2*len(peers))
 		errs = make([]error, 2*len(peers))
 		wait sync.WaitGroup
 	)
 	for i, p := range peers { // together, for each peer that is away takes the whole of its time
-		wait.Go(func() { rows[2*i], errs[2*i] = l.outbound(ctx, out, p) })
-		wait.Go(func() { rows[2*i+1], errs[2*i+1] = l.inbound(ctx, p) })
+		wait.Go(func() {
+			if _, relayed := relays.To[p]; relayed {
+				rows[2*i], errs[2*i] = l.passed(ctx, relays.Hub, p, found)
+			} else {
+				rows[2*i], errs[2*i] = l.outbound(ctx, out, p)
+			}
+		})
+		wait.Go(func() {
+			if relays.From[p] {
+				rows[2*i+1], errs[2*i+1] = l.received(ctx, relays.Hub, p, reachable, found)
+			} else {
+				rows[2*i+1], errs[2*i+1] = l.inbound(ctx, p)
+			}
+		})
 	}
 	wait.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return federation.Deliveries{}, err
-	}
-	found, err := l.store.Reconciliations(ctx)
-	if err != nil {
 		return federation.Deliveries{}, err
 	}
 	for i, d := range rows {
@@ -142,13 +162,29 @@ func (l ledger) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := l.measureReconciliations(ctx, peers); err != nil {
+	found, err := l.store.Reconciliations(ctx)
+	if err != nil {
+		return err
+	}
+	l.measureReconciliations(found, peers)
+	relays, err := l.store.Relays(ctx, l.bus.Site())
+	if err != nil {
 		return err
 	}
 	for _, p := range peers {
-		d, err := l.outbound(ctx, out, p)
+		var d federation.Delivery
+		if _, relayed := relays.To[p]; relayed {
+			d, err = l.passed(ctx, relays.Hub, p, found)
+		} else {
+			d, err = l.outbound(ctx, out, p)
+		}
 		if err != nil {
 			return err
+		}
+		if d.ProvedUntil != nil {
+			l.unproved.WithLabelValues(string(p)).Set(max(l.now().Sub(*d.ProvedUntil), 0).Seconds())
+		} else {
+			l.unproved.DeleteLabelValues(string(p))
 		}
 		if d.Pending == nil {
 			continue // not admitted yet
@@ -261,11 +297,11 @@ func (l ledger) outbound(ctx context.Context, out outgoing, peer federation.Site
 // inbound is what a peer has for this site, as far as it can be known.
 func (l ledger) inbound(ctx context.Context, peer federation.SiteID) (federation.Delivery, error) {
 	d := federation.Delivery{Peer: peer, Direction: federation.Inbound}
-	page, err := l.store.ListAlerts(ctx, ask.AlertFilter{Page: ask.Page{Limit: 1}, Source: federation.FederatedSource + string(peer)})
+	total, err := l.countOf(ctx, peer)
 	if err != nil {
-		return d, fmt.Errorf("counting the alerts of %s: %w", peer, err)
+		return d, err
 	}
-	d.Stored = &page.Total
+	d.Stored = &total
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	lanes, err := l.lanes(asked, peer, l.bus.Site().ID)
@@ -279,6 +315,23 @@ func (l ledger) inbound(ctx context.Context, peer federation.SiteID) (federation
 		setPending(&d, lanes)
 	}
 	return d, nil
+}
+
+// reaches reports whether the JetStream of a site answers.
+func (l ledger) reaches(ctx context.Context, site federation.SiteID) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	reached, err := l.bus.Reaches(ctx, site)
+	return err == nil && reached
+}
+
+// countOf is how many alerts of a peer are in this site's queue.
+func (l ledger) countOf(ctx context.Context, peer federation.SiteID) (int, error) {
+	page, err := l.store.ListAlerts(ctx, ask.AlertFilter{Page: ask.Page{Limit: 1}, Source: federation.FederatedSource + string(peer)})
+	if err != nil {
+		return 0, fmt.Errorf("counting the alerts of %s: %w", peer, err)
+	}
+	return page.Total, nil
 }
 
 func setPending(d *federation.Delivery, lanes []*jetstream.ConsumerInfo) {

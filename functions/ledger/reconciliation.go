@@ -1,12 +1,12 @@
 package ledger
 
 import (
-	"context"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/store"
 )
 
 // comparisons are the figures of what the sites last found as they compared.
@@ -26,11 +26,7 @@ func newComparisons(reg prometheus.Registerer) comparisons {
 	}
 }
 
-func (l ledger) measureReconciliations(ctx context.Context, peers []federation.SiteID) error {
-	found, err := l.store.Reconciliations(ctx)
-	if err != nil {
-		return err
-	}
+func (l ledger) measureReconciliations(found map[store.Way]federation.Reconciliation, peers []federation.SiteID) {
 	for way, r := range found {
 		if !slices.Contains(peers, way.Peer) {
 			continue
@@ -41,5 +37,4 @@ func (l ledger) measureReconciliations(ctx context.Context, peers []federation.S
 		l.compared.compared.WithLabelValues(labels...).Set(float64(r.Compared))
 		l.compared.age.WithLabelValues(labels...).Set(max(l.now().Sub(r.At), 0).Seconds())
 	}
-	return nil
 }

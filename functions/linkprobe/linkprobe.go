@@ -1,6 +1,7 @@
 // Package linkprobe is the function that measures the links: once a second it
 // sends an echo to every known peer and notes the round trip, on one monotonic
-// clock, or that none came back. A silent link shows itself so within seconds,
+// clock, or that none came back. Over a link that carries no alerts, because the hub
+// passes them on, one goes in each heartbeat interval. A silent link shows itself so within seconds,
 // long before a heartbeat is late, and a cut one is told from a peer that is slow.
 // When the server tells that a leafnode came or went, it looks at once. That alone
 // proves nothing about a peer, for a hub stands between most of them: an echo does.
@@ -11,7 +12,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +29,8 @@ import (
 )
 
 const (
-	// interval is how often every peer is probed.
-	interval = time.Second
+	// interval is how often every peer is probed over whose link alerts go.
+	interval = federation.EchoEvery
 	// patience is how long an echo may take. Two lost ones mark the link, so a
 	// black hole shows within interval + 2 × patience.
 	patience = time.Second
@@ -42,9 +45,9 @@ const (
 	glances, between = 10, 50 * time.Millisecond
 )
 
-// New is the function for one site.
-func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
-	p := prober{thresholds: t, store: st, bus: bus, log: log, now: now,
+// New is the function for one site. seldom is how often a peer is probed over whose link no alerts go.
+func New(seldom time.Duration, t federation.Thresholds, st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
+	p := prober{seldom: seldom, thresholds: t, store: st, bus: bus, log: log, now: now,
 		echoes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_link_echoes_total",
 			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within a second), disconnected (nothing at the peer can be reached) or forbidden (the own server lets no echo through)."},
 			[]string{"peer", "outcome"}),
@@ -56,7 +59,7 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg promet
 	reg.MustRegister(p.echoes, p.trips)
 	return function.Function{
 		Name:        "linkprobe",
-		Description: "Measures the round trip to every peer once a second, and answers the peers' echoes.",
+		Description: "Measures the round trip to every peer once a second, to those whose alerts the hub passes on once a heartbeat, and answers the peers' echoes.",
 		Triggers: []function.Trigger{
 			function.Every(interval, p.probe, function.Named("probe"), function.Timeout(4*time.Second)),
 			function.On(subject.Disconnected, p.cut, function.Named("cut")),
@@ -71,6 +74,7 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg promet
 }
 
 type prober struct {
+	seldom     time.Duration
 	thresholds federation.Thresholds
 	store      *store.Store
 	bus        *function.Bus
@@ -89,7 +93,35 @@ func (p prober) probe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the links: %w", err)
 	}
-	return p.record(ctx, p.sendAll(ctx, links, patience))
+	relayed, err := p.store.RelayedPeers(ctx)
+	if err != nil {
+		return err
+	}
+	own, now := p.bus.Site().ID, p.now()
+	every := map[string]time.Duration{}
+	for _, l := range links {
+		every[l.ID] = interval
+		if to, byHub := relayed[l.Peer(own)]; byHub && !to.Direct && l.RelayedHere() {
+			every[l.ID] = p.seldom // no alerts go over it in either direction
+		}
+	}
+	links = slices.DeleteFunc(links, func(l federation.Link) bool {
+		return !l.Probe.Due(now, every[l.ID], shift(own, l.Peer(own), p.seldom))
+	})
+	results := p.sendAll(ctx, links, patience)
+	for id, e := range results {
+		e.Every = every[id]
+		results[id] = e
+	}
+	return p.record(ctx, results)
+}
+
+// shift spreads the echoes that go seldom: it is some moment within their pace, for each
+// pair of sites another.
+func shift(own, peer federation.SiteID, every time.Duration) time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(own + "/" + peer)) // it never fails
+	return time.Duration(h.Sum64() % uint64(every))
 }
 
 // sendAll sends one echo over each of the links, and returns what became of them by the link's id.

@@ -15,6 +15,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -31,7 +32,7 @@ func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link 
 	}
 	bus := natstest.Bus(t, s, own, "linkprobe")
 	log := slog.New(slog.DiscardHandler)
-	r, err := function.Start(linkprobe.New(ages, st, bus, prometheus.NewRegistry(), log, time.Now), bus, function.NewMetrics(prometheus.NewRegistry()), log)
+	r, err := function.Start(linkprobe.New(15*time.Second, ages, st, bus, prometheus.NewRegistry(), log, time.Now), bus, function.NewMetrics(prometheus.NewRegistry()), log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,5 +171,40 @@ func TestASiteBehindTheHubIsToldWhomThatRefuses(t *testing.T) {
 	}
 	if want := `{"client":{"kind":"Leafnode","name":"site-b"}}`; m.Subject != subject.RefusedSite("site-b") || string(m.Data) != want {
 		t.Errorf("site-c is told %s at %s, want %s", m.Data, m.Subject, want)
+	}
+}
+
+// Nothing crosses the link of two sites whose alerts the hub passes on, so it is looked at
+// seldom; the others each second.
+func TestALinkThatCarriesNoAlertsIsProbedSeldom(t *testing.T) {
+	const own, relayed, oneWay, direct federation.SiteID = "site-b", "site-c", "site-d", "site-a"
+	st := storetest.Open(t)
+	for _, peer := range []federation.SiteID{relayed, oneWay, direct} {
+		g := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "peer", Tier: federation.Secondary, SentAt: time.Now(), IntervalSeconds: 15,
+			Links: []federation.LinkView{{Peer: own, Status: federation.Healthy, At: time.Now(), Relayed: peer != direct}}}
+		if _, err := st.RecordGossip(t.Context(), own, g, time.Now(), ages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []store.RelayedPeer{{Peer: relayed, Since: time.Now()}, {Peer: oneWay, Since: time.Now(), Direct: true}} {
+		if err := st.BeginRelayed(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bus := natstest.Bus(t, natstest.Start(t, own), own, "linkprobe")
+	natstest.Run(t, bus, linkprobe.New(24*time.Hour, ages, st, bus, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
+	echoes := map[federation.SiteID]int{}
+	natstest.Within(t, 30*time.Second, "the others have had three echoes", func() bool {
+		links, err := st.Links(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			echoes[l.Peer(own)] = len(l.Probe.Trips)
+		}
+		return echoes[oneWay] >= 3 && echoes[direct] >= 3
+	})
+	if echoes[relayed] != 1 {
+		t.Errorf("the peers have had the echoes %v, want 1 to %s", echoes, relayed)
 	}
 }

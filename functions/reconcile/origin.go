@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,26 +43,27 @@ func (r reconciler) asker(ctx context.Context) (federation.SiteID, error) {
 type asking struct {
 	peer federation.SiteID
 	gate federation.Gate
-	// hub is that by which it leaves; empty where the peer pulls here.
-	hub federation.SiteID
+	// takers are who pull it here: the peer, the hub that passes it on to the peer, or
+	// while that begins both.
+	takers []federation.SiteID
 }
 
-// asked is who asks. A peer that gets by the hub what it has not yet may still pull here
-// what is older: that is resent directly.
+// asked is who asks.
 func (r reconciler) asked(ctx context.Context) (asking, error) {
 	peer, err := r.asker(ctx)
 	if err != nil {
 		return asking{}, err
 	}
-	mesh, err := r.store.Mesh(ctx, r.bus.Site(), r.Gate)
+	gates, err := r.store.Gates(ctx, r.bus.Site().ID, federation.Outbound, r.Gate)
 	if err != nil {
 		return asking{}, err
 	}
-	who := asking{peer: peer, gate: mesh.Gates.For(peer)}
-	relayed, err := r.store.RelayedPeers(ctx)
-	if p, byHub := relayed[peer]; byHub && !p.Direct && !mesh.Gates.Own(peer) {
-		hub, _ := mesh.Hub()
-		who.hub = hub.ID
+	who := asking{peer: peer, gate: gates.For(peer), takers: []federation.SiteID{peer}}
+	relays, err := r.store.Relays(ctx, r.bus.Site())
+	if to, relayed := relays.To[peer]; relayed && to.Direct {
+		who.takers = append(who.takers, relays.Hub)
+	} else if relayed && !gates.Own(peer) { // a gate that was set just now ends that
+		who.takers = []federation.SiteID{relays.Hub}
 	}
 	return who, err
 }
@@ -73,9 +73,12 @@ func (r reconciler) digest(ctx context.Context, q ask.DigestQuestion) (ask.Diges
 	if err != nil {
 		return ask.DigestAnswer{}, err
 	}
-	from := later(q.From, r.oldest())
-	answer, shared := ask.DigestAnswer{From: from}, federation.Digests{}
-	err = r.store.EachShared(ctx, federation.Span{After: federation.Mark{At: from}, Until: q.Until}, 0, func(a federation.Alert) {
+	from, until := later(q.From, r.oldest()), q.Until
+	if settled := r.now().UTC().Add(-settle); until.After(settled) {
+		until = settled // the newest are under way, whatever the clock of the peer says
+	}
+	answer, shared := ask.DigestAnswer{From: from, Until: until}, federation.Digests{}
+	err = r.store.EachShared(ctx, federation.Span{After: federation.Mark{At: from}, Until: until}, 0, func(a federation.Alert) {
 		if who.gate.Admits(a).Admitted {
 			shared.Add(a.Held())
 			if !a.Withheld() {
@@ -147,7 +150,7 @@ func (r reconciler) lost(ctx context.Context, who asking, missing []federation.H
 	if err != nil {
 		return nil, err
 	}
-	kept, err := r.kept(ctx, cmp.Or(who.hub, who.peer))
+	kept, err := r.kept(ctx, who.takers)
 	if err != nil {
 		return nil, err
 	}
@@ -157,8 +160,8 @@ func (r reconciler) lost(ctx context.Context, who asking, missing []federation.H
 	}), nil
 }
 
-// kept is what this site's stream of shared alerts holds, and up to where a peer has
-// it, in the lane of each severity.
+// kept is what this site's stream of shared alerts holds, and up to where all who take
+// it for a peer have it, in the lanes of each severity.
 type kept struct {
 	made         time.Time
 	first, last  uint64
@@ -172,7 +175,7 @@ func (k kept) holds(s store.Sharing, severity federation.Severity) bool {
 
 // kept reads the stream and then the consumers, after the alerts were asked for, so
 // that what is acknowledged meanwhile does not pass for being on its way.
-func (r reconciler) kept(ctx context.Context, peer federation.SiteID) (kept, error) {
+func (r reconciler) kept(ctx context.Context, takers []federation.SiteID) (kept, error) {
 	s, err := r.bus.JetStream().Stream(ctx, subject.AlertStream(r.bus.Site().ID))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return kept{}, nil
@@ -182,16 +185,22 @@ func (r reconciler) kept(ctx context.Context, peer federation.SiteID) (kept, err
 	}
 	info := s.CachedInfo()
 	k := kept{made: info.Created, first: info.State.FirstSeq, last: info.State.LastSeq, acknowledged: map[federation.Severity]uint64{}}
-	for _, lane := range subject.AlertConsumers(peer) {
-		c, err := s.Consumer(ctx, lane.Consumer)
-		switch {
-		case errors.Is(err, jetstream.ErrConsumerNotFound): // it will begin at the start of the stream
-			continue
-		case err != nil:
-			return kept{}, unreadable(err)
-		}
-		for _, severity := range lane.Severities {
-			k.acknowledged[severity] = acknowledged(c.CachedInfo())
+	for _, severity := range federation.Severities() {
+		k.acknowledged[severity] = math.MaxUint64
+	}
+	for _, taker := range takers {
+		for _, lane := range subject.AlertConsumers(taker) {
+			upto := uint64(0) // one that is not there will begin at the start of the stream
+			c, err := s.Consumer(ctx, lane.Consumer)
+			switch {
+			case err == nil:
+				upto = acknowledged(c.CachedInfo())
+			case !errors.Is(err, jetstream.ErrConsumerNotFound):
+				return kept{}, unreadable(err)
+			}
+			for _, severity := range lane.Severities {
+				k.acknowledged[severity] = min(k.acknowledged[severity], upto)
+			}
 		}
 	}
 	return k, nil
@@ -244,7 +253,7 @@ func (r reconciler) again(who asking, a federation.Alert, at time.Time) (store.O
 		return store.Outgoing{}, false, fmt.Errorf("encoding a shared alert: %w", err)
 	}
 	subj := subject.AlertTo(a.SharedSeverity, who.peer)
-	if who.hub != "" {
+	if !slices.Contains(who.takers, who.peer) {
 		subj = subject.AlertVia(a.SharedSeverity, who.peer)
 	}
 	return store.Outgoing{
@@ -258,11 +267,28 @@ func (r reconciler) conclude(ctx context.Context, found federation.Reconciliatio
 	if err != nil {
 		return ask.None{}, err
 	}
-	found.At = r.now().UTC()                         // two clocks need not agree
+	found.At = r.now().UTC() // two clocks need not agree
+	if found.Until.After(found.At) {
+		found.Until = found.At
+	}
 	if found.Lost+found.Pending+found.Refused == 0 { // what was refused came in since, by a retry
 		if err := r.store.ForgetRefusals(ctx, peer, found.From, found.Until); err != nil {
 			return ask.None{}, err
 		}
 	}
 	return ask.None{}, r.store.RecordReconciliation(ctx, peer, federation.Outbound, found)
+}
+
+// held tells an origin how far this site has some alerts of it.
+func (r reconciler) held(ctx context.Context, q ask.AlertIDs) (ask.Receptions, error) {
+	origin, err := r.asker(ctx)
+	if err != nil {
+		return ask.Receptions{}, err
+	}
+	found, err := r.store.Receptions(ctx, origin, q.IDs)
+	answer := ask.Receptions{Items: make([]ask.Reception, 0, len(found))}
+	for id, f := range found {
+		answer.Items = append(answer.Items, ask.Reception{ID: id, Version: f.Version, Refused: f.Refused, Reason: f.Reason})
+	}
+	return answer, err
 }

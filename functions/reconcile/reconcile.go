@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"time"
 
@@ -64,6 +65,7 @@ func New(c Config, st *store.Store, bus *function.Bus, reg prometheus.Registerer
 			function.Reply(ask.ReconcileCompare(ask.AnyPeer), r.compare),
 			function.Reply(ask.ReconcileResend(ask.AnyPeer), r.resend),
 			function.Reply(ask.ReconcileConclude(ask.AnyPeer), r.conclude),
+			function.Reply(ask.ReconcileHeld(ask.AnyPeer), r.held),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},
 	}
@@ -84,23 +86,15 @@ func (r reconciler) oldest() time.Time {
 }
 
 func (r reconciler) seen(ctx context.Context, e federation.Event) error {
-	return r.with(ctx, e.SiteID, r.oldest())
+	return r.withEach(ctx, func(o origin) (time.Time, bool) { return r.oldest(), o.id == e.SiteID })
 }
 
+// healed compares where alerts cross the link: those that the hub passes on did not wait for it.
 func (r reconciler) healed(ctx context.Context, e federation.Event) error {
 	if e.Transition == nil || e.Transition.To != string(federation.Healthy) {
 		return nil
 	}
-	links, err := r.store.Links(ctx)
-	if err != nil {
-		return err
-	}
-	for _, l := range links {
-		if l.ID == e.Transition.ID {
-			return r.with(ctx, l.Peer(r.bus.Site().ID), r.oldest())
-		}
-	}
-	return nil // its site was just removed
+	return r.withEach(ctx, func(o origin) (time.Time, bool) { return r.oldest(), o.link == e.Transition.ID && o.hub == "" })
 }
 
 func (r reconciler) compareAll(ctx context.Context) error {
@@ -108,24 +102,89 @@ func (r reconciler) compareAll(ctx context.Context) error {
 		return err
 	}
 	oldest := r.oldest()
-	return r.withEach(ctx, func(federation.SiteID) time.Time { return oldest })
+	return r.withEach(ctx, func(o origin) (time.Time, bool) { return oldest, o.hub == "" })
 }
 
 // compareRecent looks at the last hours. Where something was missing at the last
-// look it looks as far back as that one, until nothing is.
+// look it looks as far back as that one, until nothing is. An origin whose alerts the hub
+// passes on has its look when there is something to prove, and its full one in its turn.
 func (r reconciler) compareRecent(ctx context.Context) error {
-	last, err := r.store.Reconciliations(ctx)
+	found, err := r.store.Reconciliations(ctx)
 	if err != nil {
 		return err
 	}
-	from, oldest := r.now().UTC().Add(-recent), r.oldest()
-	return r.withEach(ctx, func(origin federation.SiteID) time.Time {
-		was, known := last[store.Way{Peer: origin, Direction: federation.Inbound}]
-		if known && was.Lost+was.Pending > 0 && was.From.Before(from) {
-			return later(was.From, oldest)
+	now, oldest := r.now().UTC(), r.oldest()
+	return r.withEach(ctx, func(o origin) (time.Time, bool) {
+		last, known := found[store.Way{Peer: o.id, Direction: federation.Inbound}]
+		missing := known && last.Lost+last.Pending > 0
+		switch {
+		case o.hub != "" && (!known || r.turn(o.id, now) != r.turn(o.id, last.At)):
+			return oldest, true
+		case o.hub != "" && !missing && last.Until.After(o.sharedAt):
+			return time.Time{}, false
+		case missing && last.From.Before(now.Add(-recent)):
+			return later(last.From, oldest), true
 		}
-		return later(from, oldest)
+		return later(now.Add(-recent), oldest), true
 	})
+}
+
+// turn numbers the times in which an origin whose alerts the hub passes on is compared in
+// full once. For each they begin at another moment, or all would be compared at once.
+func (r reconciler) turn(o federation.SiteID, at time.Time) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(r.bus.Site().ID + "/" + o)) // it never fails
+	return int64((uint64(at.UnixNano()) + h.Sum64()%uint64(full)) / uint64(full))
+}
+
+// origin is a peer whose alerts are compared.
+type origin struct {
+	id   federation.SiteID
+	link string // the id of the link to it
+	// hub is the one that passes them on to this site; empty where this site pulls them itself.
+	hub federation.SiteID
+	// sharedAt is when the newest of them was raised, as it gossips.
+	sharedAt time.Time
+}
+
+// origins lists the peers, in order.
+func (r reconciler) origins(ctx context.Context) ([]origin, error) {
+	own := r.bus.Site().ID
+	sites, _, err := r.store.Sites(ctx, own, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	relays, err := r.store.Relays(ctx, r.bus.Site())
+	if err != nil {
+		return nil, err
+	}
+	var all []origin
+	for _, s := range sites {
+		if s.ID == own {
+			continue
+		}
+		o := origin{id: s.ID, link: federation.LinkID(own, s.ID), sharedAt: s.SharedAt}
+		if relays.From[s.ID] {
+			o.hub = relays.Hub
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// withEach compares with each origin of which from says from when on, and that it is to be.
+func (r reconciler) withEach(ctx context.Context, from func(origin) (time.Time, bool)) error {
+	all, err := r.origins(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, o := range all {
+		if at, due := from(o); due {
+			failed = append(failed, r.with(ctx, o, at))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 func later(a, b time.Time) time.Time {
@@ -135,64 +194,55 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-func (r reconciler) withEach(ctx context.Context, from func(federation.SiteID) time.Time) error {
-	peers, err := r.store.Peers(ctx, r.bus.Site().ID)
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for _, p := range peers {
-		failed = append(failed, r.with(ctx, p, from(p)))
-	}
-	return errors.Join(failed...)
-}
-
 // with compares with one origin. One that is not there, or does not know this site
 // yet, is no failure, and nor is being stopped: another look comes.
-func (r reconciler) with(ctx context.Context, origin federation.SiteID, from time.Time) error {
+func (r reconciler) with(ctx context.Context, o origin, from time.Time) error {
 	look, cancel := context.WithTimeout(ctx, knock)
-	reached, err := r.bus.Reaches(look, origin)
+	reached, err := r.bus.Reaches(look, o.id)
 	cancel()
 	if !reached {
-		r.log.DebugContext(ctx, "a peer cannot be reached, so nothing is compared", "peer", origin, "error", err)
+		r.log.DebugContext(ctx, "a peer cannot be reached, so nothing is compared", "peer", o.id, "error", err)
 		return nil
 	}
-	err = r.pass(ctx, origin, from)
+	err = r.pass(ctx, o, from)
 	if errors.Is(err, context.Canceled) || fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) || fault.Is(err, fault.NotFound) {
-		r.log.DebugContext(ctx, "a peer does not compare now", "peer", origin, "error", err)
+		r.log.DebugContext(ctx, "a peer does not compare now", "peer", o.id, "error", err)
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("comparing with %s: %w", origin, err)
+		return fmt.Errorf("comparing with %s: %w", o.id, err)
 	}
 	return nil
 }
 
-func (r reconciler) pass(ctx context.Context, origin federation.SiteID, from time.Time) error {
+func (r reconciler) pass(ctx context.Context, o origin, from time.Time) error {
 	own, until := r.bus.Site().ID, r.now().UTC().Add(-settle)
-	mine, found, err := r.mine(ctx, origin, from, until)
+	mine, found, err := r.mine(ctx, o.id, from, until)
 	if err != nil {
 		return err
 	}
-	answer, err := put(ctx, r, origin, ask.ReconcileDigest(own), ask.DigestQuestion{From: from, Until: until, Digests: mine})
+	answer, err := put(ctx, r, o.id, ask.ReconcileDigest(own), ask.DigestQuestion{From: from, Until: until, Digests: mine})
 	if err != nil {
 		return err
 	}
 	found.From, found.Compared = later(from, answer.From), answer.Compared
+	if !answer.Until.IsZero() && answer.Until.Before(until) {
+		until, found.Until = answer.Until, answer.Until
+	}
 	for _, hour := range answer.Hours {
-		if err := r.hour(ctx, origin, federation.HourSpan(hour, found.From, until), &found); err != nil {
+		if err := r.hour(ctx, o, federation.HourSpan(hour, found.From, until), &found); err != nil {
 			return err
 		}
 	}
 	found.At = r.now().UTC()
 	if found.Lost > 0 {
-		r.log.WarnContext(ctx, "alerts of a peer were missing here", "peer", origin, "lost", found.Lost, "sent_again", found.Resent)
+		r.log.WarnContext(ctx, "alerts of a peer were missing here", "peer", o.id, "lost", found.Lost, "sent_again", found.Resent)
 	}
-	if err := r.store.RecordReconciliation(ctx, origin, federation.Inbound, found); err != nil {
+	// The origin first: what it does not hear is compared again.
+	if _, err := put(ctx, r, o.id, ask.ReconcileConclude(own), found); err != nil {
 		return err
 	}
-	_, err = put(ctx, r, origin, ask.ReconcileConclude(own), found)
-	return err
+	return r.store.RecordReconciliation(ctx, o.id, federation.Inbound, found)
 }
 
 // put asks a step of an origin, for no longer than one may take.
@@ -221,58 +271,81 @@ func (r reconciler) mine(ctx context.Context, origin federation.SiteID, from, un
 }
 
 // hour compares one hour alert by alert, a page at a time, and has sent again what is missing.
-func (r reconciler) hour(ctx context.Context, origin federation.SiteID, span federation.Span, found *federation.Reconciliation) error {
+func (r reconciler) hour(ctx context.Context, o origin, span federation.Span, found *federation.Reconciliation) error {
 	own := r.bus.Site().ID
 	for {
 		var page federation.HeldPage
-		if err := r.store.EachReceived(ctx, origin, span, ask.MaxHeld, func(h federation.Held) { page.Held = append(page.Held, h) }); err != nil {
+		if err := r.store.EachReceived(ctx, o.id, span, ask.MaxHeld, func(h federation.Held) { page.Held = append(page.Held, h) }); err != nil {
 			return err
 		}
 		if n := len(page.Held); n == ask.MaxHeld {
 			page.Upto = new(page.Held[n-1].Mark())
 		}
-		answer, err := put(ctx, r, origin, ask.ReconcileCompare(own), ask.CompareQuestion{Span: span, Page: page})
+		answer, err := put(ctx, r, o.id, ask.ReconcileCompare(own), ask.CompareQuestion{Span: span, Page: page})
 		if err != nil {
 			return err
 		}
 		found.Pending, found.Extra = found.Pending+answer.Pending, found.Extra+answer.Extra
-		if err := r.fetch(ctx, origin, answer.Missing, found); err != nil {
+		if err := r.fetch(ctx, o, answer.Missing, found); err != nil {
 			return err
 		}
 		if answer.Upto == nil {
 			return nil
 		}
 		if answer.Upto.Compare(span.After) <= 0 {
-			return fault.New(fault.Invalid, "%s does not get on past %s", origin, span.After.At)
+			return fault.New(fault.Invalid, "%s does not get on past %s", o.id, span.After.At)
 		}
 		span.After = *answer.Upto
 	}
 }
 
 // fetch has sent again what is missing. It looks once more before: some of it may
-// have come since the page was read.
-func (r reconciler) fetch(ctx context.Context, origin federation.SiteID, missing []federation.Held, found *federation.Reconciliation) error {
+// have come since the page was read. While the hub that passes them on still has alerts
+// for this site, it may have these: the next look tells.
+func (r reconciler) fetch(ctx context.Context, o origin, missing []federation.Held, found *federation.Reconciliation) error {
 	ids := make([]string, len(missing))
 	for i, h := range missing {
 		ids[i] = h.ID
 	}
-	here, err := r.store.ReceivedVersions(ctx, origin, ids)
+	here, err := r.store.Receptions(ctx, o.id, ids)
 	if err != nil {
 		return err
 	}
 	ids = ids[:0]
 	for _, h := range missing {
-		if here[h.ID] < h.Version {
+		if here[h.ID].Version < h.Version {
 			ids = append(ids, h.ID)
 		}
 	}
 	if len(ids) == 0 {
 		return nil
 	}
-	answer, err := put(ctx, r, origin, ask.ReconcileResend(r.bus.Site().ID), ask.AlertIDs{IDs: ids})
+	if o.hub != "" && r.waitsAt(ctx, o.hub) {
+		found.Pending += len(ids)
+		return nil
+	}
+	answer, err := put(ctx, r, o.id, ask.ReconcileResend(r.bus.Site().ID), ask.AlertIDs{IDs: ids})
 	if err != nil {
 		return err
 	}
 	found.Lost, found.Resent = found.Lost+len(ids), found.Resent+answer.Resent
 	return nil
+}
+
+// waitsAt reports whether a hub has alerts for this site that are not acknowledged. One
+// that does not answer may: nothing would come by it now.
+func (r reconciler) waitsAt(ctx context.Context, hub federation.SiteID) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	js, err := r.bus.JetStreamOf(hub)
+	if err != nil {
+		return true
+	}
+	for _, lane := range subject.AlertConsumers(r.bus.Site().ID) {
+		c, err := js.Consumer(ctx, subject.AlertStream(hub), lane.Consumer)
+		if err != nil || c.CachedInfo().NumPending > 0 || c.CachedInfo().NumAckPending > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -475,3 +475,142 @@ func TestAFullHourIsComparedPageByPage(t *testing.T) {
 		t.Errorf("%d wait to be sent again, the first is %s", len(again), again[0])
 	}
 }
+
+// passedOn are a receiver and an origin whose alerts a hub passes on to it. The hub has a
+// NATS server, and nothing else.
+type passedOn struct {
+	*testing.T
+	from, to *store.Store // of the origin and of the receiver
+	own      *function.Bus
+	lanes    []jetstream.Consumer // what the hub keeps for the receiver
+	hub      *function.Bus
+}
+
+const passing federation.SiteID = "site-h"
+
+func byHub(t *testing.T) passedOn {
+	t.Helper()
+	top, leaf := servers(t)
+	third := natstest.StartLeaf(t, nats.DevLeaf, top, func(o *server.Options) {
+		o.ServerName, o.JetStreamDomain = string(passing), subject.Domain(passing)
+	})
+	p := passedOn{T: t, from: database(t, origin, peer), to: database(t, peer, passing), hub: natstest.Bus(t, third, passing, "test")}
+	alerts, err := p.hub.JetStream().CreateStream(t.Context(), stream.Alerts(passing, stream.Limits{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lane := range subject.AlertConsumers(peer) {
+		c, err := alerts.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
+			Durable: lane.Consumer, AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: subject.AlertFrom(lane.Severities[0], origin),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.lanes = append(p.lanes, c)
+	}
+	p.hears(time.Time{})
+	reachable(t, leaf)
+	natstest.Eventually(t, "the receiver reaches the hub", func() bool {
+		reached, err := natstest.Bus(t, leaf, peer, "look").Reaches(t.Context(), passing)
+		return reached && err == nil
+	})
+	start(t, top, origin, p.from, config)
+	id := natstest.Identity(peer)
+	id.Tier, id.Exchange = federation.Secondary, federation.ExchangeHub
+	if p.own, err = function.NewBus(natstest.Bus(t, leaf, peer, "reconcile").Conn(), id); err != nil {
+		t.Fatal(err)
+	}
+	p.own.Identify(natstest.Key(t, peer), natstest.Keys{})
+	often := config
+	often.Interval = time.Second
+	natstest.Run(t, p.own, reconcile.New(often, p.to, p.own, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
+	return p
+}
+
+// hears is the gossip of the origin and of the hub at the receiver: that the one passes on
+// what the other raises, the newest at the time given.
+func (p passedOn) hears(newest time.Time) {
+	p.Helper()
+	now := time.Now()
+	g := federation.Gossip{Version: federation.GossipVersion, SiteID: origin, SiteName: "A", Tier: federation.Secondary, SentAt: now, IntervalSeconds: 15, Exchange: federation.ExchangeHub,
+		SharedAt: newest, Links: []federation.LinkView{{Peer: peer, Status: federation.Healthy, At: now, Relayed: true}}}
+	h := federation.Gossip{Version: federation.GossipVersion, SiteID: passing, SiteName: "H", Tier: federation.Primary, SentAt: now, IntervalSeconds: 15, Exchange: federation.ExchangeHub,
+		PassesFor: []federation.SiteID{origin, peer}}
+	for _, g := range []federation.Gossip{g, h} {
+		if _, err := p.to.RecordGossip(p.Context(), peer, g, now, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+			p.Fatal(err)
+		}
+	}
+}
+
+// last is what the receiver last found.
+func (p passedOn) last() federation.Reconciliation {
+	p.Helper()
+	all, err := p.to.Reconciliations(p.Context())
+	if err != nil {
+		p.Fatal(err)
+	}
+	return all[store.Way{Peer: origin, Direction: federation.Inbound}]
+}
+
+// ticks waits until reconcile has been asked some times more to compare.
+func (p passedOn) ticks(n uint64) {
+	p.Helper()
+	done := func() uint64 {
+		c, err := p.own.JetStream().Consumer(p.Context(), subject.TickStream(peer), subject.TickConsumer("reconcile", "recent"))
+		if err != nil {
+			p.Fatal(err)
+		}
+		return c.CachedInfo().AckFloor.Consumer
+	}
+	before := done()
+	natstest.Within(p.T, 30*time.Second, "some ticks go by", func() bool { return done() >= before+n })
+}
+
+func TestAnOriginThatTheHubPassesOnIsComparedWhenThereIsSomethingToProve(t *testing.T) {
+	p := byHub(t)
+	natstest.Within(t, 30*time.Second, "they compare", func() bool { return !p.last().At.IsZero() })
+	first := p.last()
+	if first.Until.Sub(first.From) < 23*time.Hour {
+		t.Errorf("the first look goes from %s to %s, not over all", first.From, first.Until)
+	}
+	p.ticks(3)
+	if at := p.last().At; !at.Equal(first.At) {
+		t.Errorf("with nothing to prove they compared again, %s after the first", at.Sub(first.At))
+	}
+	raised := time.Now()
+	p.hears(raised)
+	natstest.Within(t, 60*time.Second, "what was raised is proved", func() bool { return p.last().Until.After(raised) })
+	proved := p.last()
+	if proved.Until.Sub(proved.From) > 3*time.Hour {
+		t.Errorf("that look goes from %s to %s, not over the last hours", proved.From, proved.Until)
+	}
+	p.ticks(3)
+	if again := p.last().At; !again.Equal(proved.At) {
+		t.Errorf("with all proved they compared again, %s later", again.Sub(proved.At))
+	}
+}
+
+// While the hub still has alerts for the receiver, it may have those that are missing.
+func TestWhatTheHubMayStillHaveIsNotLost(t *testing.T) {
+	p := byHub(t)
+	if _, err := p.hub.JetStream().Publish(t.Context(), subject.AlertFrom(federation.Critical, origin), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	raise(t, p.from, "mine", federation.Critical, time.Minute)
+	p.hears(time.Now())
+	natstest.Within(t, 30*time.Second, "it is missed", func() bool { return p.last().Pending == 1 })
+	p.ticks(2)
+	if r := p.last(); r.Lost != 0 || r.Pending != 1 {
+		t.Errorf("while the hub has an alert for it they find %+v", r)
+	}
+	if again := outbox(t, p.from); len(again) != 0 {
+		t.Errorf("%v are sent again", again)
+	}
+	for _, m := range natstest.Fetch(t, p.lanes[0], 1) {
+		if err := m.DoubleAck(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Within(t, 30*time.Second, "it is sent again", func() bool { return len(outbox(t, p.from)) == 1 })
+}

@@ -34,6 +34,12 @@ func ReconcileConclude(peer federation.SiteID) function.Endpoint[federation.Reco
 	return step[federation.Reconciliation, None](peer, "conclude", "keep what a peer has found")
 }
 
+// ReconcileHeld goes the other way: an origin asks a peer how far that has some alerts
+// of it. It is for a peer from whose acknowledgements the origin cannot tell.
+func ReconcileHeld(origin federation.SiteID) function.Endpoint[AlertIDs, Receptions] {
+	return step[AlertIDs, Receptions](origin, "held", "how far this site has some alerts of the one that asks")
+}
+
 func step[Req, Res any](peer federation.SiteID, name, doc string) function.Endpoint[Req, Res] {
 	return function.Endpoint[Req, Res]{
 		Function: "reconcile", Name: name, Doc: doc,
@@ -67,6 +73,7 @@ func (q DigestQuestion) Validate() error {
 // DigestAnswer says in which hours origin and peer differ.
 type DigestAnswer struct {
 	From     time.Time `json:"from"`     // later than asked for where the origin does not look back as far
+	Until    time.Time `json:"until"`    // earlier than asked for where that is not over by the origin's clock
 	Compared int       `json:"compared"` // how many alerts the peer should have
 	Hours    []int64   `json:"hours"`    // since 1970, the oldest first
 }
@@ -122,6 +129,20 @@ func (a AlertIDs) Validate() error {
 		}
 	}
 	return wrong.Err("the question is not valid")
+}
+
+// Receptions is how far a site has alerts of an origin. What it has nothing of is not in it.
+type Receptions struct {
+	Items []Reception `json:"items"`
+}
+
+// Reception is how far a site has one alert of an origin.
+type Reception struct {
+	ID      string `json:"id"` // the origin's
+	Version int    `json:"version"`
+	// Refused says that this version is refused for good, and Reason why.
+	Refused bool   `json:"refused,omitempty"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Resent is how many alerts were sent again: not those that were shortly before.

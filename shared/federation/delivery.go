@@ -14,9 +14,21 @@ const (
 // Delivery is how far the alerts of one direction have come. The figures are
 // those of the consumers that the origin keeps for the other site; one that cannot
 // be had is nil, never guessed.
+//
+// Where the hub passes the alerts on, the origin keeps none, and what the hub has
+// acknowledged proves nothing of the other site. There the figures are those of the last
+// comparison of the two: alerts, those that were raised in the time that it looked at and since.
 type Delivery struct {
 	Peer      SiteID    `json:"peer"`
 	Direction Direction `json:"direction"`
+	// PassedBy is the hub that passes the alerts on; empty where the receiver pulls from
+	// the origin itself.
+	PassedBy SiteID `json:"passed_by,omitempty"`
+	// ProvedUntil is up to when, by the origin's clock, the receiver has proved by a
+	// comparison what it has of the alerts that the hub passes on: what was raised before
+	// that and is not among Pending is stored, or refused. Nil where none is passed, and
+	// before the first comparison.
+	ProvedUntil *time.Time `json:"proved_until,omitempty"`
 	// Reachable says whether the origin's JetStream answered. That of this site
 	// does, or there is no answer at all; so it is false for inbound alone.
 	Reachable bool `json:"reachable"`
@@ -40,11 +52,13 @@ type Delivery struct {
 	// Inbound it is every alert of the peer in this site's queue.
 	Stored *int `json:"stored"`
 	// Pending counts the alerts that are not acknowledged: those not yet sent and
-	// those under way.
+	// those under way. Passed by a hub, it counts those that are not proved: what the last
+	// comparison found missing, and what was raised since.
 	Pending *int `json:"pending"`
 	// OldestPendingAt is when the first alert after the acknowledgement floor came
 	// into the stream, on the origin's clock; OldestPendingSeconds is its age. Nil
-	// where none is pending, and for inbound, whose stream cannot be read from here.
+	// where none is pending, and for inbound, whose stream cannot be read from here. Passed
+	// by a hub, it is when the first was raised that no comparison has looked at.
 	OldestPendingAt      *time.Time `json:"oldest_pending_at"`
 	OldestPendingSeconds *float64   `json:"oldest_pending_seconds"`
 	// Redelivered counts the pending alerts that have been sent more than once. It
@@ -77,7 +91,8 @@ const (
 	// queued until all before it are acknowledged too.
 	DeliveryQueued DeliveryState = "queued"
 	// DeliveryStored: the stream holds it, and the peer has acknowledged it and all
-	// before it, which it does after its commit.
+	// before it, which it does after its commit. Where the hub passes it on, the peer has
+	// said that it has it: asked for this one, or in a comparison.
 	DeliveryStored DeliveryState = "stored"
 	// DeliveryRefused: the peer refused it, by its inbound gate or into its dead letters.
 	DeliveryRefused DeliveryState = "refused"

@@ -30,14 +30,18 @@ func Causes() []Cause {
 func (c Cause) Valid() bool { return slices.Contains(Causes(), c) }
 
 const (
-	// EchoWindow is how many echoes a link remembers; its figures are over these.
-	EchoWindow = 120
+	// EchoWindow is how many echoes a link remembers over which one goes each second; its
+	// figures are over these, two minutes. Where they go at another pace it remembers as many
+	// as go in that time, and at least leastWindow.
+	EchoWindow, leastWindow = 120, 8
 	// lostFrom is how many echoes in a row must be lost before the link says so,
 	// and answeredFrom how many must come back before it takes that back. The
 	// second is the larger, so that a link that drops every other echo stays marked.
 	lostFrom, answeredFrom = 2, 3
-	// FreshEcho is for how long the last echo says something about the link.
+	// FreshEcho is for how long after the next one was due the last echo says something about the link.
 	FreshEcho = 15 * time.Second
+	// EchoEvery is how long after one echo the next goes over a link that carries alerts.
+	EchoEvery = time.Second
 	// overtaken is by how much echoes that overtake each other may be apart. One
 	// that is earlier by more was sent after the own clock was set back.
 	overtaken = 5 * time.Second
@@ -69,6 +73,8 @@ type Echo struct {
 	Outcome EchoOutcome
 	Trip    time.Duration // on the own monotonic clock; 0 unless answered
 	PeerAt  time.Time     // what the peer's clock said; zero unless answered
+	// Every is the pace at which echoes go over the link; 0: as the last one said.
+	Every time.Duration
 }
 
 // EchoReply is a peer's answer to an echo.
@@ -81,8 +87,10 @@ type EchoReply struct {
 type Probe struct {
 	At    time.Time   `json:"at"`    // of the last echo
 	State EchoOutcome `json:"state"` // with separate thresholds for entering and leaving it
-	// Trips are the round trips of the last [EchoWindow] echoes in microseconds, the newest last; -1 is a lost one.
+	// Trips are the round trips of the echoes of [EchoWindow] in microseconds, the newest last; -1 is a lost one.
 	Trips []int64 `json:"trips"`
+	// EverySeconds is the pace of the echoes; 0: one goes every second.
+	EverySeconds int `json:"every_s,omitempty"`
 	// OffsetMicros is how far the peer's clock was ahead at the last answered echo, give or take half its round trip.
 	OffsetMicros int64 `json:"offset_us"`
 	// RefusedAt is when an echo last found the peer refused.
@@ -98,7 +106,39 @@ func (p Probe) Works(now time.Time) bool { return p.State == Answered && p.fresh
 
 // fresh reports whether the last echo says something about the link. One that lies
 // in the future is from before the own clock was set back.
-func (p Probe) fresh(now time.Time) bool { return near(now, p.At, FreshEcho) }
+func (p Probe) fresh(now time.Time) bool { return near(now, p.At, FreshFor(p.every())) }
+
+// FreshFor is for how long an echo says something about a link over which they go at a pace.
+func FreshFor(every time.Duration) time.Duration {
+	if every <= EchoEvery {
+		return FreshEcho
+	}
+	return FreshEcho + every
+}
+
+// every is the pace of the echoes.
+func (p Probe) every() time.Duration {
+	return max(time.Duration(p.EverySeconds)*time.Second, EchoEvery)
+}
+
+// window is how many echoes the link remembers.
+func (p Probe) window() int { return max(int(EchoWindow*EchoEvery/p.every()), leastWindow) }
+
+// Due reports whether an echo is to go now over a link where one goes at a pace. Who
+// asks each second spreads many links over the pace by their shifts, and none misses its
+// turn. Where the last echo says otherwise of the link than is known of it, the next one
+// goes at once: so a peer that is gone is found out by two, and not only after two turns.
+func (p Probe) Due(now time.Time, every, shift time.Duration) bool {
+	if every <= EchoEvery || p.State == "" {
+		return true
+	}
+	lost, _ := p.inARow()
+	if doubted := (lost > 0) == (p.State == Answered); doubted {
+		return true
+	}
+	turn := func(t time.Time) int64 { return (t.UnixNano() + int64(shift)) / int64(every) }
+	return turn(now) != turn(p.At)
+}
 
 // near reports whether two moments are at most d apart, whichever is the earlier.
 func near(a, b time.Time, d time.Duration) bool { return a.Sub(b).Abs() <= d }
@@ -118,9 +158,13 @@ func (p Probe) Next(e Echo) Probe {
 		p.OffsetMicros = e.PeerAt.Sub(e.At.Add(e.Trip / 2)).Microseconds()
 	}
 	p.Trips = append(slices.Clone(p.Trips), trip)
-	if n := len(p.Trips); n > EchoWindow {
-		p.Trips = p.Trips[n-EchoWindow:]
+	switch {
+	case e.Every > EchoEvery:
+		p.EverySeconds = int(e.Every / time.Second)
+	case e.Every > 0:
+		p.EverySeconds = 0
 	}
+	p.Trips = p.Trips[max(len(p.Trips)-p.window(), 0):]
 	lost, answered := p.inARow()
 	switch {
 	case e.Outcome == Forbidden:
@@ -154,7 +198,7 @@ func (p Probe) inARow() (lost, answered int) {
 	return lost, answered
 }
 
-// Latency is what the echoes of one direction of a link say, over the last [EchoWindow] of them.
+// Latency is what the echoes of one direction of a link say, over those of [EchoWindow].
 type Latency struct {
 	LastMs   *float64 `json:"last_ms"`   // round trip of the newest echo; null where it was lost
 	MedianMs *float64 `json:"median_ms"` // null where every echo was lost, as for those below
@@ -164,7 +208,8 @@ type Latency struct {
 	ClockOffsetMs *float64  `json:"clock_offset_ms"`
 	Loss          float64   `json:"loss"` // share of the echoes that were lost, 0 to 1
 	Echoes        int       `json:"echoes"`
-	MeasuredAt    time.Time `json:"measured_at"` // the clock of the site that sent them
+	EverySeconds  int       `json:"every_seconds,omitempty"` // how far apart they are; absent: a second
+	MeasuredAt    time.Time `json:"measured_at"`             // the clock of the site that sent them
 }
 
 // Latency is the figures of a probe, nil where it has measured nothing.
@@ -184,7 +229,7 @@ func (p Probe) Latency() *Latency {
 		came = append(came, t)
 	}
 	l := &Latency{
-		Echoes: len(p.Trips), Loss: float64(len(p.Trips)-len(came)) / float64(len(p.Trips)), MeasuredAt: p.At,
+		EverySeconds: p.EverySeconds, Echoes: len(p.Trips), Loss: float64(len(p.Trips)-len(came)) / float64(len(p.Trips)), MeasuredAt: p.At,
 	}
 	if len(came) == 0 {
 		return l

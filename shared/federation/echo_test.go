@@ -197,3 +197,63 @@ func TestAnEchoNeverMakesALinkBetterThanItsHeartbeat(t *testing.T) {
 		}
 	})
 }
+
+// Asked each second, as linkprobe is.
+func TestALinkWithoutAlertsIsProbedAtItsPace(t *testing.T) {
+	const every = 15 * time.Second
+	start := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	// sent is in which of the seconds echoes go whose outcomes are given in order; the last goes for all that follow.
+	sent := func(shift time.Duration, seconds int, echoes ...federation.EchoOutcome) (at []int, p federation.Probe) {
+		for s := range seconds {
+			now := start.Add(time.Duration(s) * time.Second)
+			if !p.Due(now, every, shift) {
+				continue
+			}
+			e := federation.Echo{At: now, Outcome: echoes[min(len(at), len(echoes)-1)], Every: every}
+			if e.Outcome == federation.Answered {
+				e.PeerAt = now
+			}
+			p, at = p.Next(e), append(at, s)
+		}
+		return at, p
+	}
+	const ok, lost, gone = federation.Answered, federation.Lost, federation.Disconnected
+	for name, c := range map[string]struct {
+		shift  time.Duration
+		echoes []federation.EchoOutcome
+		want   []int
+	}{
+		"answered":                              {0, []federation.EchoOutcome{ok}, []int{0, 15, 30, 45}},
+		"another shift has its turn in between": {5 * time.Second, []federation.EchoOutcome{ok}, []int{0, 10, 25, 40, 55}},
+		"one lost is looked at again at once":   {0, []federation.EchoOutcome{ok, lost, ok}, []int{0, 15, 16, 30, 45}},
+		"two lost mark it, and it has its pace": {0, []federation.EchoOutcome{ok, lost}, []int{0, 15, 16, 30, 45}},
+		"three that come back heal it at once":  {0, []federation.EchoOutcome{ok, gone, ok}, []int{0, 15, 30, 31, 32, 45}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, p := sent(c.shift, 60, c.echoes...)
+			if !cmp.Equal(got, c.want) {
+				t.Errorf("echoes go in the seconds %v, want %v", got, c.want)
+			}
+			if l := p.Latency(); l.EverySeconds != 15 {
+				t.Errorf("the figures are of an echo every %d s", l.EverySeconds)
+			}
+			if m := p.Minute(); m.Echoes != min(len(got), 4) {
+				t.Errorf("a minute has %d echoes", m.Echoes)
+			}
+		})
+	}
+
+	if _, p := sent(0, 600, ok); p.Latency().Echoes != 8 {
+		t.Errorf("the figures are over %d echoes, want those of two minutes", p.Latency().Echoes)
+	}
+	_, p := sent(0, 1, ok)
+	if !p.Works(start.Add(29*time.Second)) || p.Works(start.Add(31*time.Second)) {
+		t.Error("an echo that is one of every 15 s does not count for 15 s more than the pace")
+	}
+	if !p.Due(start, federation.EchoEvery, 0) {
+		t.Error("a link that carries alerts is not probed each second")
+	}
+	if p = p.Next(federation.Echo{At: start.Add(16 * time.Second), Outcome: ok, Every: federation.EchoEvery}); p.Works(start.Add(32*time.Second)) || p.Latency().EverySeconds != 0 {
+		t.Error("a link that carries alerts again keeps the pace of one that does not")
+	}
+}

@@ -32,6 +32,9 @@ type Gossip struct {
 	Exchange Exchange `json:"exchange,omitempty"`
 	// PassesFor are the sites between which the sender, as their hub, passes alerts on.
 	PassesFor []SiteID `json:"passes_for,omitempty"`
+	// SharedAt is when the newest alert was raised that may have left the site, on the
+	// sender's clock: who gets them by the hub knows by it that there is something to compare.
+	SharedAt time.Time `json:"shared_at,omitzero"`
 	// Links are the site's links as it sees them, one for each peer that it knows.
 	Links []LinkView `json:"links,omitempty"`
 }
@@ -76,6 +79,9 @@ func (g Gossip) Validate() error {
 		if !id.Valid() {
 			wrong.Add("passes_for["+itoa(i)+"]", string(id), SiteIDForm)
 		}
+	}
+	if !g.SharedAt.IsZero() && !validTime(g.SharedAt) {
+		wrong.Add("shared_at", g.SharedAt.String(), timeForm)
 	}
 	if len(g.Links) > MaxGossipLinks {
 		wrong.Add("links", itoa(len(g.Links))+" entries", "at most "+itoa(MaxGossipLinks)+" entries")

@@ -37,7 +37,7 @@ func LatencyStep(d time.Duration) int {
 
 // Minute is the figures of the newest minute of echoes.
 func (p Probe) Minute() LatencyPoint {
-	trips := p.Trips[max(len(p.Trips)-60, 0):]
+	trips := p.Trips[max(len(p.Trips)-max(int(time.Minute/p.every()), 1), 0):]
 	came := slices.DeleteFunc(slices.Clone(trips), func(t int64) bool { return t < 0 })
 	point := LatencyPoint{At: p.At.Truncate(time.Minute), Echoes: len(trips), Lost: len(trips) - len(came)}
 	if len(came) > 0 {

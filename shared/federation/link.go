@@ -76,6 +76,9 @@ func (l Link) Peer(local SiteID) SiteID {
 	return l.SiteA
 }
 
+// RelayedHere reports whether the peer says that this site gets by the hub what it raises.
+func (l Link) RelayedHere() bool { return l.PeerView != nil && l.PeerView.Relayed }
+
 // Reversed is the id that the link would have with its ends the other way round,
 // which is how somebody at the other end may write it.
 func (l Link) Reversed() string { return "link-" + string(l.SiteB) + "-" + string(l.SiteA) }

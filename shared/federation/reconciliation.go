@@ -35,6 +35,13 @@ type Reconciliation struct {
 	Extra int `json:"extra"`
 }
 
+// Proves reports whether the peer had stored an alert that was raised and last shared at
+// the moments given, by the origin's clock. What was not compared is not proved, and where
+// some were missing or refused the reconciliation does not say which.
+func (r Reconciliation) Proves(raised, shared time.Time) bool {
+	return !raised.Before(r.From) && raised.Before(r.Until) && shared.Before(r.Until) && r.Lost+r.Pending+r.Refused == 0
+}
+
 // Validate refuses what no honest peer concludes.
 func (r Reconciliation) Validate() error {
 	var wrong fault.Fields

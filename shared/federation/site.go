@@ -110,6 +110,9 @@ type Site struct {
 	Exchange Exchange `json:"exchange"`
 	// PassesFor are the sites between which it says that it passes alerts on, as their hub.
 	PassesFor []SiteID `json:"-"`
+	// SharedAt is when the newest alert was raised that may have left it, as it last said, on
+	// its clock; zero where it says nothing of that.
+	SharedAt time.Time `json:"-"`
 	// LastHeartbeatAt is when the newest heartbeat arrived, on the clock of the
 	// site that answers. Nil: none has.
 	LastHeartbeatAt *time.Time `json:"last_heartbeat_at"`

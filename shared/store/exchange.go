@@ -110,7 +110,7 @@ func (s *Store) PullsFrom(ctx context.Context, own federation.Identity) ([]feder
 	}
 	relayed := map[federation.SiteID]bool{}
 	for _, l := range links {
-		relayed[l.Peer(own.ID)] = l.PeerView != nil && l.PeerView.Relayed
+		relayed[l.Peer(own.ID)] = l.RelayedHere()
 	}
 	return slices.DeleteFunc(peers, func(p federation.SiteID) bool { return relayed[p] }), nil
 }

@@ -41,7 +41,7 @@ func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g feder
 	row := siteRow{
 		ID: g.SiteID, Name: g.SiteName, Tier: g.Tier, Status: federation.Online, AgentsTotal: g.AgentsTotal, AgentsOnline: g.AgentsOnline,
 		Version: g.SoftwareVersion, LastHeartbeatAt: stamp(at), HeartbeatSentAt: stamp(g.SentAt), FirstSeenAt: stamp(at),
-		Exchange: g.Exchange.OrDefault(), PassesFor: g.PassesFor,
+		Exchange: g.Exchange.OrDefault(), PassesFor: g.PassesFor, SharedAt: stamp(g.SharedAt),
 	}
 	link, cause := federation.NewLink(own, g.SiteID, at), federation.Cause("")
 	if g.Leaving {

@@ -217,10 +217,15 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 		}),
 		"ForgetResends":   one(func(ctx context.Context, s *Store) error { return s.ForgetResends(ctx, t0.Add(-time.Hour)) }),
 		"Reconciliations": one(func(ctx context.Context, s *Store) error { _, err := s.Reconciliations(ctx); return err }),
-		"ReceivedVersions": one(func(ctx context.Context, s *Store) error {
-			_, err := s.ReceivedVersions(ctx, peer, []string{"1", "2"})
+		"Receptions": one(func(ctx context.Context, s *Store) error {
+			_, err := s.Receptions(ctx, peer, []string{"1", "2"})
 			return err
 		}),
+		"SharedSince": one(func(ctx context.Context, s *Store) error {
+			_, _, err := s.SharedSince(ctx, after(5000*time.Second), []federation.Severity{federation.Critical, federation.High})
+			return err
+		}),
+		"NewestShared": one(func(ctx context.Context, s *Store) error { _, err := s.NewestShared(ctx); return err }),
 		"Published": one(func(ctx context.Context, s *Store) error {
 			return s.Published(ctx, late, []Confirmed{{Queued: Queued{ID: 1, Outgoing: Outgoing{AlertID: alert.ID, Version: 1}}, Sequence: 1}})
 		}),
@@ -294,7 +299,7 @@ var small = []string{
 	"TrustedKey", "TrustedKeys", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
 	"BacklogDrops", "Close", "Gates", "Links", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",
-	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "SetPassed",
+	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "Relays", "SetPassed",
 }
 
 func everyCallUsesIndexes(t *testing.T, f fixture) {

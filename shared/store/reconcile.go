@@ -101,10 +101,18 @@ func receivedIn(q *bun.SelectQuery, origin federation.SiteID, span federation.Sp
 	return within(q.Model((*receivedRow)(nil)).Where("origin_site = ?", origin), "raised_at", "origin_alert_id", span, limit)
 }
 
-// ReceivedVersions says up to which version this site has alerts of an origin, stored
-// or refused for good, by the origin's id. What it has not is not in it.
-func (s *Store) ReceivedVersions(ctx context.Context, origin federation.SiteID, ids []string) (map[string]int, error) {
-	found := make(map[string]int, len(ids))
+// Reception is how far this site has an alert of an origin.
+type Reception struct {
+	Version int
+	// Refused says that this version is refused for good, and Reason why.
+	Refused bool
+	Reason  string
+}
+
+// Receptions says how far this site has alerts of an origin, by the origin's id. What
+// it has nothing of is not in it.
+func (s *Store) Receptions(ctx context.Context, origin federation.SiteID, ids []string) (map[string]Reception, error) {
+	found := make(map[string]Reception, len(ids))
 	if len(ids) == 0 {
 		return found, nil
 	}
@@ -117,16 +125,42 @@ func (s *Store) ReceivedVersions(ctx context.Context, origin federation.SiteID, 
 		return nil, failed("looking for alerts of "+string(origin), err)
 	}
 	for _, r := range rows {
-		found[r.ID] = r.Version
+		found[r.ID] = Reception{Version: r.Version}
 	}
 	var refused []refusedRow
 	if err := s.reader.NewSelect().Model(&refused).Where("origin_site = ?", origin).Where("origin_alert_id IN ?", bun.Tuple(ids)).Scan(ctx); err != nil {
 		return nil, failed("looking for refused alerts of "+string(origin), err)
 	}
 	for _, r := range refused {
-		found[r.OriginAlertID] = max(found[r.OriginAlertID], r.Version)
+		if r.Version > found[r.OriginAlertID].Version {
+			found[r.OriginAlertID] = Reception{r.Version, true, r.Reason}
+		}
 	}
 	return found, nil
+}
+
+// SharedSince counts the local alerts that were raised at a time or later and may have
+// left under one of the severities, and says when the first of them was. What is taken
+// back does not count.
+func (s *Store) SharedSince(ctx context.Context, at time.Time, severities []federation.Severity) (n int, first *time.Time, err error) {
+	if len(severities) == 0 {
+		return 0, nil, nil
+	}
+	var oldest timestamp
+	err = s.reader.NewSelect().Model((*sharedRow)(nil)).ColumnExpr("count(*), min(created_at)").
+		Where("shared_severity <> ''").Where("created_at >= ?", stamp(at)).Where("retracted_at IS NULL").
+		Where("shared_severity IN ?", bun.Tuple(severities)).Where("tlp IN ?", bun.Tuple(federation.ShareableTLPs())).Scan(ctx, &n, &oldest)
+	if err != nil {
+		return 0, nil, failed("counting what was shared", err)
+	}
+	return n, oldest.pointer(), nil
+}
+
+// NewestShared is when the newest local alert was raised that may have left; nil where none may.
+func (s *Store) NewestShared(ctx context.Context) (*time.Time, error) {
+	var newest timestamp
+	err := s.reader.NewSelect().Model((*sharedRow)(nil)).ColumnExpr("max(created_at)").Where("shared_severity <> ''").Scan(ctx, &newest)
+	return newest.pointer(), failed("looking for the newest shared alert", err)
 }
 
 func within(q *bun.SelectQuery, at, id string, span federation.Span, limit int) *bun.SelectQuery {

@@ -68,9 +68,58 @@ func whatIsComparedComesInOrder(t *testing.T, f fixture) {
 	span.After = held[1].Mark()
 	span.Until = after(time.Second)
 	equal(t, "received, behind a place", received(span, 9), held[:1])
-	equal(t, "by id", must(s.ReceivedVersions(t.Context(), "site-b", []string{"b", "Z", "nobody"}))(t), map[string]int{"b": 2, "Z": 1})
-	equal(t, "of another site", must(s.ReceivedVersions(t.Context(), "site-c", []string{"b"}))(t), map[string]int{})
-	equal(t, "none", must(s.ReceivedVersions(t.Context(), "site-b", nil))(t), map[string]int{})
+	equal(t, "by id", must(s.Receptions(t.Context(), "site-b", []string{"b", "Z", "nobody"}))(t), map[string]Reception{"b": {Version: 2}, "Z": {Version: 1}})
+	equal(t, "of another site", must(s.Receptions(t.Context(), "site-c", []string{"b"}))(t), map[string]Reception{})
+	equal(t, "none", must(s.Receptions(t.Context(), "site-b", nil))(t), map[string]Reception{})
+	must(0, s.NoteRefused(t.Context(),
+		RefusedAlert{OriginSite: "site-b", OriginID: "b", Version: 3, Reason: "too new", RaisedAt: t0, At: t0},
+		RefusedAlert{OriginSite: "site-b", OriginID: "r", Version: 1, Reason: "not wanted", RaisedAt: t0, At: t0}))(t)
+	equal(t, "with refused ones", must(s.Receptions(t.Context(), "site-b", []string{"b", "Z", "r"}))(t), map[string]Reception{"b": {3, true, "too new"}, "Z": {Version: 1}, "r": {1, true, "not wanted"}})
+}
+
+func whatWasSharedSinceIsCounted(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	equal(t, "the newest of none", must(s.NewestShared(t.Context()))(t), (*time.Time)(nil))
+	for i, a := range []struct {
+		severity federation.Severity
+		tlp      federation.TLP
+	}{{federation.High, federation.TLPAmber}, {federation.Low, federation.TLPAmber}, {federation.Critical, federation.TLPGreen}, {federation.High, federation.TLPAmber}, {federation.High, federation.TLPRed}} {
+		raised := federation.NewAlert{Title: fmt.Sprint(i), Severity: a.severity, TLP: a.tlp, Source: "s"}.Alert(newID(t), after(time.Duration(i)*time.Minute))
+		if _, _, err := s.RaiseAlert(t.Context(), raised, nil); err != nil {
+			t.Fatal(err)
+		}
+		if i == 3 {
+			none := func(_, _ federation.Alert) ([]Outgoing, error) { return nil, nil }
+			if _, err := s.UpdateAlert(t.Context(), raised.ID, federation.AlertPatch{Retraction: "a test"}, after(time.Hour), none); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	since := func(at time.Time, severities ...federation.Severity) (int, *time.Time) {
+		t.Helper()
+		n, first, err := s.SharedSince(t.Context(), at, severities)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, first
+	}
+	for _, c := range []struct {
+		at         time.Time
+		severities []federation.Severity
+		n          int
+		first      *time.Time
+	}{
+		{t0, federation.Severities(), 3, &t0},
+		{t0, []federation.Severity{federation.Critical, federation.High}, 2, &t0},
+		{after(time.Microsecond), []federation.Severity{federation.Critical, federation.High}, 1, new(after(2 * time.Minute))},
+		{after(time.Hour), federation.Severities(), 0, nil},
+		{t0, nil, 0, nil},
+	} {
+		n, first := since(c.at, c.severities...)
+		equal(t, fmt.Sprintf("%v since %s", c.severities, c.at), n, c.n)
+		equal(t, "the first of them", first, c.first)
+	}
+	equal(t, "the newest that may leave", must(s.NewestShared(t.Context()))(t), new(after(3*time.Minute)))
 }
 
 func whatIsComparedIsReadFromIndexes(t *testing.T, f fixture) {

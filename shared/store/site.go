@@ -26,13 +26,14 @@ type siteRow struct {
 
 	Exchange  federation.Exchange     `bun:"exchange"`
 	PassesFor list[federation.SiteID] `bun:"passes_for"`
+	SharedAt  timestamp               `bun:"shared_at"`
 }
 
 func (r siteRow) site(own federation.SiteID) federation.Site {
 	s := federation.Site{
 		ID: r.ID, Name: r.Name, Tier: r.Tier, Status: r.Status, Reason: r.Reason, Local: r.ID == own,
 		AgentsTotal: r.AgentsTotal, AgentsOnline: r.AgentsOnline, Version: r.Version, Exchange: r.Exchange,
-		LastHeartbeatAt: r.LastHeartbeatAt.pointer(), FirstSeenAt: r.FirstSeenAt.Time, HeartbeatSentAt: r.HeartbeatSentAt.Time,
+		LastHeartbeatAt: r.LastHeartbeatAt.pointer(), FirstSeenAt: r.FirstSeenAt.Time, HeartbeatSentAt: r.HeartbeatSentAt.Time, SharedAt: r.SharedAt.Time,
 	}
 	if len(r.PassesFor) > 0 {
 		s.PassesFor = r.PassesFor

@@ -82,7 +82,7 @@ var suite = []func(*testing.T, fixture){
 	alertsComeInPages, alertsAreFiltered, listsUseIndexes, everyCallUsesIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
 	newerVersionsOfAPeerWin, versionsAtOnceLeaveTheNewest, rowsFromBeforeVersionsAreAsRaised,
 	refusalsAreNotedOnce, refusalsOfWhatIsHeldCount, oldRefusalsGo,
-	whatIsComparedComesInOrder, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,
+	whatIsComparedComesInOrder, whatWasSharedSinceIsCounted, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,
 	outboxIsByPriority, publishedRowsGo, publishedAlertsKeepTheirSequence, sharingIsNotedAsOne, outboxIDsNeverReturn,
 	exchangeIsKept, relayedPeers, passedPeers,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
@@ -234,7 +234,7 @@ var migrationNames = []string{
 	"0021_alert_marks",
 	"0023_link_minutes",
 	"0024_issuer_sessions",
-	"0025_drills", "0026_exchange",
+	"0025_drills", "0026_exchange", "0027_shared_at",
 }
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {

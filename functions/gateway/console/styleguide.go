@@ -281,6 +281,8 @@ func guideDeliveries() deliveriesPage {
 		{Peer: "site-01", Direction: federation.Inbound, Reachable: true, Stored: figure(88), Pending: figure(0), Reconciliation: bad},
 		{Peer: "site-02", Direction: federation.Outbound, Reachable: true, Shared: figure(1204), Stored: figure(1100), Pending: figure(104), Refused: figure(0), OldestPendingSeconds: &waits},
 		{Peer: "site-02", Direction: federation.Inbound, Detail: "the JetStream of site-02 does not answer", Stored: figure(12)},
+		{Peer: "site-03", Direction: federation.Outbound, PassedBy: "site-00", ProvedUntil: &guided, Reachable: true, Shared: figure(1204), Stored: figure(1198), Pending: figure(6), Refused: figure(0), OldestPendingSeconds: new(12.0), Reconciliation: good},
+		{Peer: "site-03", Direction: federation.Inbound, PassedBy: "site-00", ProvedUntil: &guided, Reachable: true, Stored: figure(7), Reconciliation: good},
 	}
 	p.Drills = []drillPage{drillOf(guideDrill(0)), drillOf(guideDrill(3))}
 	for i, reason := range []string{"the alert claims the origin site-09, and came from site-02", "the message is no JSON"} {
