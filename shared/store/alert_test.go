@@ -450,7 +450,7 @@ func listsUseIndexes(t *testing.T, f fixture) {
 		return chosen(s.reader.NewSelect().Model((*alertRow)(nil)), f).ColumnExpr("count(*)").String()
 	}
 	for _, test := range []struct{ name, query string }{
-		{"alerts_newest", list(ask.AlertFilter{})},
+		{"alerts_titles", list(ask.AlertFilter{})},
 		{"alerts_severity", list(ask.AlertFilter{Severity: federation.High})},
 		{"alerts_status", list(ask.AlertFilter{Status: federation.Escalated})},
 		{"alerts_source", list(ask.AlertFilter{Source: "wazuh"})},

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	bundialect "github.com/uptrace/bun/dialect"
 	"github.com/uptrace/bun/schema"
@@ -80,6 +82,67 @@ func insertRows[R any](ctx context.Context, tx bun.Tx, rows []R, passing bool, c
 		return err
 	}
 	return q.Returning(column).Scan(ctx, returned)
+}
+
+// copyAll writes rows into their table by COPY, in their order, on the connection of
+// a transaction. It is for PostgreSQL alone, and takes a third of what [insertAll]
+// does, but passes over nothing: a row that conflicts fails the transaction.
+func copyAll[R any](ctx context.Context, conn bun.Conn, rows []R) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	table := conn.Dialect().Tables().Get(reflect.TypeFor[R]())
+	var names []string
+	fields := make([]*schema.Field, 0, len(table.Fields))
+	for _, f := range table.Fields {
+		if !f.AutoIncrement {
+			names, fields = append(names, f.Name), append(fields, f)
+		}
+	}
+	values := make([]any, len(fields)) // of one row: each is sent before the next is asked for
+	return conn.Raw(func(driver any) error {
+		pg, ok := driver.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("rows cannot be copied on a connection of the type %T", driver)
+		}
+		_, err := pg.Conn().CopyFrom(ctx, pgx.Identifier{table.Name}, names, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			row := reflect.ValueOf(&rows[i]).Elem()
+			for j, f := range fields {
+				var err error
+				if values[j], err = copyValue(f.Value(row)); err != nil {
+					return nil, fmt.Errorf("the column %s: %w", f.Name, err)
+				}
+			}
+			return values, nil
+		}))
+		return err
+	})
+}
+
+// copyValue is a value of a row as COPY sends it, nil for NULL.
+func copyValue(v reflect.Value) (any, error) {
+	switch v.Kind() { //nolint:exhaustive // the others have a form of their own
+	case reflect.String:
+		return v.String(), nil
+	case reflect.Int, reflect.Int64:
+		return v.Int(), nil
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil, nil //nolint:nilnil // it is NULL
+		}
+		return copyValue(v.Elem())
+	}
+	switch v := v.Interface().(type) {
+	case timestamp:
+		if v.IsZero() {
+			return nil, nil //nolint:nilnil // it is NULL
+		}
+		return v.Time, nil
+	case texter:
+		_, text, _, err := v.text()
+		return text, err
+	}
+	return nil, fmt.Errorf("no value of the type %s is copied", v.Type())
 }
 
 // columnOf is what rows have in a field: the type of its column, and an array of the

@@ -8,7 +8,9 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/natstest"
 )
 
 // texts are what an array in the form of text might be read wrongly by.
@@ -18,13 +20,14 @@ var texts = []string{"", "NULL", "{}", `{"a",NULL}`, `"`, `\`, `a\`, `\x41`, `\u
 // and all that may be absent in turn.
 func awkwardAlerts(t *testing.T) []federation.Alert {
 	t.Helper()
-	as := make([]federation.Alert, len(texts))
-	for i, text := range texts {
+	as := make([]federation.Alert, 4*len(texts)) // as many as are copied
+	for i := range as {
+		text := texts[i%len(texts)]
 		a := received(t, fmt.Sprintf("awkward-%d", i))
 		a.Title, a.Description, a.RawLog, a.AssetType, a.Origin.SiteName = text+" title", text, text, text, text
 		a.IOCs = append(a.IOCs, federation.IOC{Type: federation.FilePath, Value: text + "/x"}, federation.IOC{Type: federation.UserAgent, Value: text})
 		a.MitreTechniques, a.AffectedAssets = []string{"T1059", "T1059"}, []string{text, "b"}
-		if i%2 == 0 {
+		if (i+i/len(texts))%2 == 0 {
 			at := after(time.Duration(i) * time.Microsecond)
 			a.ObservedAt = &at
 			a.MitreTechniques, a.AffectedAssets = []string{}, []string{}
@@ -104,4 +107,46 @@ func aBatchIsStoredAsOneByOne(t *testing.T, f fixture) {
 		t.Fatal(err)
 	}
 	equal(t, "by the query builder", storedIn(t, s), batch)
+}
+
+// COPY passes over nothing, so what another transaction stores meanwhile must not fail the batch.
+func whatAnotherStoresMeanwhileIsAReplay(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	as := make([]federation.Alert, 2*worthCopying)
+	for i := range as {
+		as[i] = received(t, fmt.Sprint(i))
+	}
+	const theirs = worthCopying
+	var arrivals []Arrival
+	var failure error
+	done := make(chan struct{})
+	err := s.write(t.Context(), "storing one of them", func(ctx context.Context, tx bun.Tx) error {
+		if _, err := insertFresh(ctx, tx, []alertRow{rowOf(received(t, fmt.Sprint(theirs)))}); err != nil {
+			return err
+		}
+		go func() {
+			defer close(done)
+			arrivals, failure = s.ReceiveAlerts(t.Context(), as, nil)
+		}()
+		if s.dialect.copies {
+			natstest.Eventually(t, "the batch waits for this transaction", func() bool {
+				n := 0
+				err := s.reader.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'copy%'").Scan(ctx, &n)
+				return err == nil && n == 1
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	for i, arrival := range arrivals {
+		equal(t, fmt.Sprint("what became of ", i), arrival, map[bool]Arrival{false: Stored, true: Replayed}[i == theirs])
+	}
+	equal(t, "rows", must(s.ListAlerts(t.Context(), ask.AlertFilter{}))(t).Total, len(as))
+	equal(t, "marks", len(storedIn(t, s).Marks), len(allMarksOf(storedIn(t, s).Alerts)))
 }

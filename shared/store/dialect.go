@@ -19,6 +19,8 @@ type dialect struct {
 	// rowLocks: a transaction must lock the rows that it reads in order to change
 	// them. In SQLite a transaction that may write has the whole database.
 	rowLocks bool
+	// copies: many rows are stored by COPY, see [copyAll].
+	copies bool
 	// timeType is the type of a column that holds a timestamp.
 	timeType string
 	// now is the database's own clock, in the form of a timestamp.
@@ -37,6 +39,7 @@ var postgres = dialect{
 	bun:         func() schema.Dialect { return pgdialect.New() },
 	snapshot:    sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	rowLocks:    true,
+	copies:      true,
 	timeType:    "timestamptz",
 	now:         `now()`,
 	place:       "ctid",

@@ -41,6 +41,12 @@ func isBusy(err error) bool {
 	return errors.As(err, &lite) && lite.Code()&0xff == sqlitelib.SQLITE_BUSY
 }
 
+// isConflict reports whether a row was there that was to be stored, in PostgreSQL.
+func isConflict(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "23505" // unique_violation
+}
+
 func kindOf(err error) fault.Code {
 	var (
 		connect *pgconn.ConnectError

@@ -140,11 +140,7 @@ func marksOf(a alertRow) []markRow {
 
 // mark notes what alerts that are new have in common with others.
 func mark(ctx context.Context, tx bun.Tx, alerts ...alertRow) error {
-	var rows []markRow
-	for _, a := range alerts {
-		rows = append(rows, marksOf(a)...)
-	}
-	for batch := range slices.Chunk(rows, 500) {
+	for batch := range slices.Chunk(allMarksOf(alerts), 500) {
 		if err := insertAll(ctx, tx, batch, false, "", nil); err != nil {
 			return err
 		}
@@ -152,15 +148,31 @@ func mark(ctx context.Context, tx bun.Tx, alerts ...alertRow) error {
 	return nil
 }
 
+func allMarksOf(alerts []alertRow) []markRow {
+	rows := make([]markRow, 0, 4*len(alerts))
+	for _, a := range alerts {
+		rows = append(rows, marksOf(a)...)
+	}
+	return rows
+}
+
 // remark brings the marks of an alert to what it is now.
 func remark(ctx context.Context, tx bun.Tx, was, now alertRow) error {
 	if slices.Equal(was.IOCs, now.IOCs) && slices.Equal(was.MitreTechniques, now.MitreTechniques) {
 		return nil
 	}
-	if _, err := tx.NewDelete().Model((*markRow)(nil)).Where("alert_id = ?", was.ID).Exec(ctx); err != nil {
+	if err := unmark(ctx, tx, was.ID); err != nil {
 		return err
 	}
 	return mark(ctx, tx, now)
+}
+
+// unmark lets go of the marks of alerts that are here. They are found by the time of
+// the alert too: their index begins with it.
+func unmark(ctx context.Context, tx bun.Tx, ids ...string) error {
+	of := tx.NewSelect().Model((*alertRow)(nil)).Column("created_at", "id").Where("id IN ?", bun.Tuple(ids))
+	_, err := tx.NewDelete().Model((*markRow)(nil)).Where("(created_at, alert_id) IN (?)", of).Exec(ctx)
+	return err
 }
 
 type campaignRow struct {

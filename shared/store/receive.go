@@ -1,13 +1,16 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
@@ -28,22 +31,61 @@ type Arrived struct {
 	Arrival Arrival // Stored or Updated
 }
 
-// ReceiveAlerts stores alerts from peers: the new ones all in one statement, and a
+// ReceiveAlerts stores alerts from peers: the new ones together, and a
 // newer version of one that is here by the rules of [federation.Alert.Supersede].
 // tell makes what must be published with it, given those two, and may be nil.
 // arrivals[i] says what became of as[i]; of doubles within as the newest counts,
 // and every other one is a replay. In the same transaction it notes the alerts that
 // were refused, and that one which is here now is refused no longer.
 func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused ...RefusedAlert) (arrivals []Arrival, err error) {
-	arrivals = make([]Arrival, len(as))
 	if len(as)+len(refused) == 0 {
-		return arrivals, nil
+		return []Arrival{}, nil
 	}
+	const doing = "storing alerts from peers"
 	var at time.Time
 	if len(as) > 0 {
 		at = as[0].UpdatedAt
 	} else {
 		at = refused[0].At
+	}
+	receive := func(fresh storeFresh) func(context.Context, bun.Tx) error {
+		return func(ctx context.Context, tx bun.Tx) (err error) {
+			if err := noteRefused(ctx, tx, refused); err != nil {
+				return err
+			}
+			var arrived []Arrived
+			if arrivals, arrived, err = s.receive(ctx, tx, as, fresh); err != nil || tell == nil {
+				return err
+			}
+			out := tell(arrived)
+			if err := overtake(ctx, tx, out); err != nil {
+				return err
+			}
+			return enqueue(ctx, tx, at, out...)
+		}
+	}
+	if s.dialect.copies && len(as) >= worthCopying {
+		err := s.writeOn(ctx, doing, func(ctx context.Context, conn bun.Conn, tx bun.Tx) error {
+			return receive(copyFresh(conn))(ctx, tx)
+		})
+		switch {
+		case err == nil:
+			return arrivals, nil
+		case !isConflict(err):
+			return nil, err
+		}
+	}
+	if err := s.write(ctx, doing, receive(insertFresh)); err != nil {
+		return nil, err
+	}
+	return arrivals, nil
+}
+
+// receive is what ReceiveAlerts stores, within its transaction; arrived is in the order of as.
+func (s *Store) receive(ctx context.Context, tx bun.Tx, as []federation.Alert, fresh storeFresh) (arrivals []Arrival, arrived []Arrived, err error) {
+	arrivals = make([]Arrival, len(as))
+	if len(as) == 0 {
+		return arrivals, nil, nil
 	}
 	newest := make(map[string]int, len(as)) // index in as by dedup hash
 	for i, a := range as {
@@ -52,62 +94,99 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 		}
 	}
 	rows := make([]alertRow, 0, len(newest))
-	for _, i := range newest {
-		rows = append(rows, rowOf(as[i]))
+	for i, a := range as {
+		if newest[a.DedupHash] == i {
+			rows = append(rows, rowOf(a))
+		}
 	}
-	sortByHash(rows)
-	kept := slices.Clone(as) // as they stand in the database, where they arrived
-	err = s.write(ctx, "storing alerts from peers", func(ctx context.Context, tx bun.Tx) error {
-		if err := noteRefused(ctx, tx, refused); err != nil {
-			return err
-		}
-		if err := readmit(ctx, tx, as); err != nil {
-			return err
-		}
-		// Of a retracted alert that is not here there is nothing to store.
-		fresh := slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !r.RetractedAt.IsZero() })
-		var hashes []string
-		if err := insertAll(ctx, tx, fresh, true, "dedup_hash", &hashes); err != nil {
-			return err
-		}
-		for _, h := range hashes {
-			arrivals[newest[h]] = Stored
-		}
-		if err := mark(ctx, tx, slices.DeleteFunc(fresh, func(r alertRow) bool { return arrivals[newest[r.DedupHash]] != Stored })...); err != nil {
-			return err
-		}
-		for _, r := range rows {
-			i := newest[r.DedupHash]
-			if arrivals[i] == Stored || r.Version == 1 { // a first version is newer than none
-				continue
-			}
-			updated, err := s.supersede(ctx, tx, &kept[i])
-			if err != nil {
-				return err
-			}
-			if updated {
-				arrivals[i] = Updated
-			}
-		}
-		if tell == nil {
-			return nil
-		}
-		var arrived []Arrived // in the order of as
-		for i, arrival := range arrivals {
-			if arrival != Replayed {
-				arrived = append(arrived, Arrived{kept[i], arrival})
-			}
-		}
-		out := tell(arrived)
-		if err := overtake(ctx, tx, out); err != nil {
-			return err
-		}
-		return enqueue(ctx, tx, at, out...)
-	})
+	sortByOrigin(rows)
+	if err := readmit(ctx, tx, as); err != nil {
+		return nil, nil, err
+	}
+	// Of a retracted alert that is not here there is nothing to store.
+	stored, err := fresh(ctx, tx, slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !r.RetractedAt.IsZero() }))
 	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range stored {
+		arrivals[newest[r.DedupHash]] = Stored
+	}
+	kept := slices.Clone(as) // as they stand in the database, where they arrived
+	for _, r := range rows {
+		i := newest[r.DedupHash]
+		if arrivals[i] == Stored || r.Version == 1 { // a first version is newer than none
+			continue
+		}
+		updated, err := s.supersede(ctx, tx, &kept[i])
+		if err != nil {
+			return nil, nil, err
+		}
+		if updated {
+			arrivals[i] = Updated
+		}
+	}
+	for i, arrival := range arrivals {
+		if arrival != Replayed {
+			arrived = append(arrived, Arrived{kept[i], arrival})
+		}
+	}
+	return arrivals, arrived, nil
+}
+
+// sortByOrigin gives alerts from peers the one order in which all store them, so that
+// two who store the same wait for each other one way only. It is nearly the order in
+// which they were raised, and so that of most indexes.
+func sortByOrigin(rows []alertRow) {
+	slices.SortFunc(rows, func(a, b alertRow) int {
+		return cmp.Or(cmp.Compare(*a.OriginSite, *b.OriginSite), strings.Compare(*a.OriginAlertID, *b.OriginAlertID))
+	})
+}
+
+// storeFresh stores alerts that are not here yet, with their marks, and returns them.
+// Those that are here it passes over.
+type storeFresh func(ctx context.Context, tx bun.Tx, rows []alertRow) (stored []alertRow, err error)
+
+func insertFresh(ctx context.Context, tx bun.Tx, rows []alertRow) ([]alertRow, error) {
+	var inserted []string
+	if err := insertAll(ctx, tx, rows, true, "dedup_hash", &inserted); err != nil {
 		return nil, err
 	}
-	return arrivals, nil
+	stored := withHashes(rows, inserted, true)
+	return stored, mark(ctx, tx, stored...)
+}
+
+// worthCopying is from how many alerts on COPY takes less than an INSERT of as many.
+const worthCopying = 50
+
+// copyFresh is insertFresh by COPY on the connection of the transaction. COPY cannot
+// pass over what is here, so that is asked before; where another transaction stores
+// one of the same alerts meanwhile, it fails with what [isConflict] tells.
+func copyFresh(conn bun.Conn) storeFresh {
+	return func(ctx context.Context, tx bun.Tx, rows []alertRow) ([]alertRow, error) {
+		hashes := make([]string, len(rows))
+		for i, r := range rows {
+			hashes[i] = r.DedupHash
+		}
+		// One by one, by the index: the planner would rather read a table that is not large yet as a whole.
+		var here []string
+		if err := tx.NewRaw("SELECT h FROM unnest(?::text[]) AS h, LATERAL (SELECT FROM alerts WHERE dedup_hash = h LIMIT 1) AS a", pgdialect.Array(hashes)).Scan(ctx, &here); err != nil {
+			return nil, err
+		}
+		stored := withHashes(rows, here, false)
+		if err := copyAll(ctx, conn, stored); err != nil {
+			return nil, err
+		}
+		return stored, copyAll(ctx, conn, allMarksOf(stored))
+	}
+}
+
+// withHashes are the rows whose dedup hash is among the given, or those where it is not.
+func withHashes(rows []alertRow, hashes []string, among bool) []alertRow {
+	given := make(map[string]bool, len(hashes))
+	for _, h := range hashes {
+		given[h] = true
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return given[r.DedupHash] != among })
 }
 
 // supersede brings the row of an alert from a peer up to the version of next,

@@ -28,7 +28,7 @@ func (s *Store) ForgetClosedAlerts(ctx context.Context, before, comparedFrom tim
 		if _, err := tx.NewDelete().Model((*publishedRow)(nil)).Where("alert_id IN ?", bun.Tuple(ids)).Exec(ctx); err != nil {
 			return err
 		}
-		if _, err := tx.NewDelete().Model((*markRow)(nil)).Where("alert_id IN ?", bun.Tuple(ids)).Exec(ctx); err != nil {
+		if err := unmark(ctx, tx, ids...); err != nil {
 			return err
 		}
 		n = len(ids)

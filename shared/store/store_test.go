@@ -78,7 +78,7 @@ var suite = []func(*testing.T, fixture){
 	theFirstKeyOfASiteIsPinned, keysPinnedAtOnceAreOne, anAdministratorPinsAndUnpinsKeys, whatIsRefusedExplainsALateLink,
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,
 	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne, alertsRaisedTogether, alertsRaisedTogetherAtOnceMakeOneEach,
-	aBatchIsStoredAsOneByOne, replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
+	aBatchIsStoredAsOneByOne, whatAnotherStoresMeanwhileIsAReplay, replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
 	alertsComeInPages, alertsAreFiltered, listsUseIndexes, everyCallUsesIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
 	newerVersionsOfAPeerWin, versionsAtOnceLeaveTheNewest, rowsFromBeforeVersionsAreAsRaised,
 	refusalsAreNotedOnce, refusalsOfWhatIsHeldCount, oldRefusalsGo,
@@ -234,7 +234,7 @@ var migrationNames = []string{
 	"0021_alert_marks",
 	"0023_link_minutes",
 	"0024_issuer_sessions",
-	"0025_drills", "0026_exchange", "0027_shared_at",
+	"0025_drills", "0026_exchange", "0027_fewer_indexes", "0028_shared_at",
 }
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {
