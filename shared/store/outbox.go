@@ -221,7 +221,7 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) e
 	for i, d := range done {
 		ids[i] = d.ID
 		k := key{d.AlertID, d.Peer, d.Version}
-		if d.AlertID == "" || d.Subject == "" { // an event, or nothing
+		if d.AlertID == "" || d.Sequence == 0 { // an event, or what only withdrew
 			continue
 		}
 		newest[k] = publishedRow{AlertID: d.AlertID, Peer: d.Peer, Version: d.Version, Sequence: int64(d.Sequence), PublishedAt: stamp(at)}
