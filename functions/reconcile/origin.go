@@ -216,10 +216,18 @@ func (r reconciler) resend(ctx context.Context, q ask.AlertIDs) (ask.Resent, err
 	if err != nil {
 		return ask.Resent{}, err
 	}
+	relayed, err := r.store.RelayedPeers(ctx)
+	if err != nil {
+		return ask.Resent{}, err
+	}
+	under := subject.AlertTo
+	if _, byHub := relayed[peer]; byHub {
+		under = subject.AlertVia
+	}
 	var answer ask.Resent
 	at := r.now()
 	for ids := range slices.Chunk(q.IDs, together) {
-		n, err := r.store.Resend(ctx, peer, ids, at, func(a federation.Alert) (store.Outgoing, bool, error) { return r.again(peer, gate, a, at) })
+		n, err := r.store.Resend(ctx, peer, ids, at, func(a federation.Alert) (store.Outgoing, bool, error) { return r.again(peer, gate, a, at, under) })
 		if err != nil {
 			return ask.Resent{}, err
 		}
@@ -233,8 +241,8 @@ func (r reconciler) resend(ctx context.Context, q ask.AlertIDs) (ask.Resent, err
 }
 
 // again is the message that sends an alert to one peer once more, and whether the
-// gate lets it: a peer may ask for whatever it likes.
-func (r reconciler) again(peer federation.SiteID, gate federation.Gate, a federation.Alert, at time.Time) (store.Outgoing, bool, error) {
+// gate lets it: a peer may ask for whatever it likes. under names its subject.
+func (r reconciler) again(peer federation.SiteID, gate federation.Gate, a federation.Alert, at time.Time, under func(federation.Severity, federation.SiteID) string) (store.Outgoing, bool, error) {
 	if a.SharedSeverity == "" || a.CreatedAt.Before(r.oldest()) || !gate.Admits(a).Admitted {
 		return store.Outgoing{}, false, nil
 	}
@@ -245,7 +253,7 @@ func (r reconciler) again(peer federation.SiteID, gate federation.Gate, a federa
 		return store.Outgoing{}, false, fmt.Errorf("encoding a shared alert: %w", err)
 	}
 	return store.Outgoing{
-		Subject: subject.AlertTo(a.SharedSeverity, peer), MsgID: federation.ResentMsgID(site.ID, a.ID, a.Version, peer, at),
+		Subject: under(a.SharedSeverity, peer), MsgID: federation.ResentMsgID(site.ID, a.ID, a.Version, peer, at),
 		Priority: a.SharedSeverity.Rank() + behind, AlertID: a.ID, Version: a.Version, Peer: peer, Payload: payload,
 	}, true, nil
 }
