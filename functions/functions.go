@@ -131,7 +131,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 			return healthsink.New(e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
 		{Name: "heartbeat", Signs: true, New: func(e Env, b *function.Bus) function.Function {
-			return heartbeat.New(e.Settings.Heartbeat(), e.Settings.Enabled, expected(e.Settings), e.Settings.Thresholds(), e.Store, b, e.Now)
+			return heartbeat.New(e.Settings.Heartbeat(), e.Settings.Enabled, expected(e.Settings), e.Settings.Gate(), e.Settings.Thresholds(), e.Store, b, e.Now)
 		}},
 		{Name: "deadletters", Stateless: true, New: func(_ Env, b *function.Bus) function.Function { return deadletters.New(b) }},
 		{Name: "gateway", Stateless: true, New: func(e Env, b *function.Bus) function.Function {

@@ -18,10 +18,14 @@ import (
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
+// newly is how old an alert is at most of which the gossip tells that it was raised. What is
+// older the peers compare by themselves.
+const newly = time.Hour
+
 // New is the function for one site, all of whose functions are named. gossips is false where federation is off: the
 // own row is kept fresh, and nothing leaves.
-func New(interval time.Duration, gossips bool, all []string, t federation.Thresholds, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
-	h := heartbeat{interval, gossips, all, t, st, bus, now}
+func New(interval time.Duration, gossips bool, all []string, gate federation.Gate, t federation.Thresholds, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	h := heartbeat{interval, gossips, all, gate, t, st, bus, now}
 	return function.Function{
 		Name:        "heartbeat",
 		Description: "Publishes the gossip of this site once every interval and keeps its own row fresh.",
@@ -39,6 +43,7 @@ type heartbeat struct {
 	interval   time.Duration
 	gossips    bool
 	all        []string
+	gate       federation.Gate
 	thresholds federation.Thresholds
 	store      *store.Store
 	bus        *function.Bus
@@ -64,12 +69,8 @@ func (h heartbeat) beat(ctx context.Context) error {
 		return err
 	}
 	if me.Exchange == federation.ExchangeHub {
-		newest, err := h.store.NewestShared(ctx)
-		if err != nil {
+		if g.SharedAt, err = h.store.NewestShared(ctx, h.now().Add(-newly), h.gate.Severities()); err != nil {
 			return err
-		}
-		if newest != nil {
-			g.SharedAt = *newest
 		}
 	}
 	return h.bus.Publish(ctx, subject.Health(me.ID), g)

@@ -247,7 +247,7 @@ func (l ledger) lanes(ctx context.Context, origin, peer federation.SiteID) ([]*j
 	return found, nil
 }
 
-// admitted is every subject that the lanes are given, each once.
+// admitted is every filter of the lanes, each once.
 func admitted(lanes []*jetstream.ConsumerInfo) []string {
 	var all []string
 	for _, c := range lanes {
@@ -271,9 +271,15 @@ func (l ledger) outbound(ctx context.Context, out outgoing, peer federation.Site
 		return d, nil
 	}
 	setPending(&d, lanes)
-	shared, subjects := 0, admitted(lanes)
-	for _, f := range subjects {
-		shared += int(out.state.Subjects[f])
+	var (
+		shared   int
+		subjects []string
+		filters  = admitted(lanes)
+	)
+	for held, n := range out.state.Subjects {
+		if slices.ContainsFunc(filters, func(f string) bool { return subject.Matches(f, held) }) {
+			shared, subjects = shared+int(n), append(subjects, held)
+		}
 	}
 	acknowledged := max(shared-*d.Pending, 0)
 	refused, err := l.store.CountRefusals(ctx, peer, store.Held{

@@ -46,6 +46,8 @@ type asking struct {
 	// takers are who pull it here: the peer, the hub that passes it on to the peer, or
 	// while that begins both.
 	takers []federation.SiteID
+	// relayed says that the hub passes on to it.
+	relayed bool
 }
 
 // asked is who asks.
@@ -60,9 +62,12 @@ func (r reconciler) asked(ctx context.Context) (asking, error) {
 	}
 	who := asking{peer: peer, gate: gates.For(peer), takers: []federation.SiteID{peer}}
 	relays, err := r.store.Relays(ctx, r.bus.Site())
-	if to, relayed := relays.To[peer]; relayed && to.Direct {
+	to, relayed := relays.To[peer]
+	who.relayed = relayed && !gates.Own(peer) // a gate that was set just now ends it
+	switch {
+	case who.relayed && to.Direct:
 		who.takers = append(who.takers, relays.Hub)
-	} else if relayed && !gates.Own(peer) { // a gate that was set just now ends that
+	case who.relayed:
 		who.takers = []federation.SiteID{relays.Hub}
 	}
 	return who, err
@@ -253,7 +258,7 @@ func (r reconciler) again(who asking, a federation.Alert, at time.Time) (store.O
 		return store.Outgoing{}, false, fmt.Errorf("encoding a shared alert: %w", err)
 	}
 	subj := subject.AlertTo(a.SharedSeverity, who.peer)
-	if !slices.Contains(who.takers, who.peer) {
+	if who.relayed {
 		subj = subject.AlertVia(a.SharedSeverity, who.peer)
 	}
 	return store.Outgoing{

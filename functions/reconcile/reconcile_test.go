@@ -56,8 +56,21 @@ func database(t *testing.T, own, other federation.SiteID) *store.Store {
 // start runs reconcile at a site until the test ends.
 func start(t *testing.T, s *server.Server, own federation.SiteID, st *store.Store, config reconcile.Config) {
 	t.Helper()
-	bus := natstest.Bus(t, s, own, "reconcile")
+	bus := secondary(t, s, own)
 	natstest.Run(t, bus, reconcile.New(config, st, bus, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
+}
+
+// secondary is the bus of a site that exchanges by the hub, where there is one.
+func secondary(t *testing.T, s *server.Server, own federation.SiteID) *function.Bus {
+	t.Helper()
+	id := natstest.Identity(own)
+	id.Tier, id.Exchange = federation.Secondary, federation.ExchangeHub
+	bus, err := function.NewBus(natstest.Bus(t, s, own, "reconcile").Conn(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus.Identify(natstest.Key(t, own), natstest.Keys{})
+	return bus
 }
 
 // raise stores a local alert that was raised some time ago, and nothing of its sharing.
@@ -515,12 +528,7 @@ func byHub(t *testing.T) passedOn {
 		return reached && err == nil
 	})
 	start(t, top, origin, p.from, config)
-	id := natstest.Identity(peer)
-	id.Tier, id.Exchange = federation.Secondary, federation.ExchangeHub
-	if p.own, err = function.NewBus(natstest.Bus(t, leaf, peer, "reconcile").Conn(), id); err != nil {
-		t.Fatal(err)
-	}
-	p.own.Identify(natstest.Key(t, peer), natstest.Keys{})
+	p.own = secondary(t, leaf, peer)
 	often := config
 	often.Interval = time.Second
 	natstest.Run(t, p.own, reconcile.New(often, p.to, p.own, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
@@ -613,4 +621,53 @@ func TestWhatTheHubMayStillHaveIsNotLost(t *testing.T) {
 		}
 	}
 	natstest.Within(t, 30*time.Second, "it is sent again", func() bool { return len(outbox(t, p.from)) == 1 })
+}
+
+// What the hub has taken it passes on, and what it has not is on its way.
+func TestWhatTheHubHasNotTakenIsOnItsWayToThePeer(t *testing.T) {
+	o := single(t)
+	s := o.makeStream()
+	h := federation.Gossip{Version: federation.GossipVersion, SiteID: passing, SiteName: "H", Tier: federation.Primary, SentAt: time.Now(), IntervalSeconds: 15, Exchange: federation.ExchangeHub}
+	if _, err := o.store.RecordGossip(t.Context(), origin, h, time.Now(), federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	raise(t, o.store, "sent", federation.High, time.Minute, store.Outgoing{Subject: subject.Alert(federation.High), MsgID: "m", Payload: []byte("{}")})
+	o.publish()
+	lane := func(who federation.SiteID) jetstream.Consumer {
+		t.Helper()
+		c, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: subject.AlertConsumer(who), AckPolicy: jetstream.AckExplicitPolicy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	take := func(c jetstream.Consumer) {
+		t.Helper()
+		if err := natstest.Fetch(t, c, 1)[0].DoubleAck(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hub, direct := lane(passing), lane(peer)
+	take(direct)
+	o.expect("where the peer pulls", 0, "sent")
+	if err := o.store.BeginRelayed(t.Context(), store.RelayedPeer{Peer: peer, Since: time.Now(), Direct: true}); err != nil {
+		t.Fatal(err)
+	}
+	o.expect("where the hub takes it too", 1)
+	if err := errors.Join(o.store.RelayedOnly(t.Context(), peer), s.DeleteConsumer(t.Context(), subject.AlertConsumer(peer))); err != nil {
+		t.Fatal(err)
+	}
+	o.expect("where the hub alone takes it", 1)
+	take(hub)
+	o.expect("where the hub has taken it", 0, "sent")
+	if _, err := function.Ask(t.Context(), o.peer, origin, ask.ReconcileResend(peer), ask.AlertIDs{IDs: []string{"sent"}}); err != nil {
+		t.Fatal(err)
+	}
+	queued, err := o.store.Outbox(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(queued, func(q store.Queued) bool { return q.AlertID == "sent" }); i < 0 || queued[i].Subject != "aurora.alerts.federation.high.via.site-b" {
+		t.Errorf("it is sent again as %+v", queued)
+	}
 }

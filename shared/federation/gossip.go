@@ -32,8 +32,8 @@ type Gossip struct {
 	Exchange Exchange `json:"exchange,omitempty"`
 	// PassesFor are the sites between which the sender, as their hub, passes alerts on.
 	PassesFor []SiteID `json:"passes_for,omitempty"`
-	// SharedAt is when the newest alert was raised that may have left the site, on the
-	// sender's clock: who gets them by the hub knows by it that there is something to compare.
+	// SharedAt is when the newest alert of the last hour was raised that leaves the site, on
+	// the sender's clock: who gets them by the hub knows by it that there is something to compare.
 	SharedAt time.Time `json:"shared_at,omitzero"`
 	// Links are the site's links as it sees them, one for each peer that it knows.
 	Links []LinkView `json:"links,omitempty"`

@@ -33,7 +33,7 @@ type Settings struct {
 	SiteName string `env:"FEDERATION_SITE_NAME" example:"Berlin" allowed:"at most 128 characters, in UTF-8" help:"The name that people read. Default: the site id."`
 	SiteTier string `env:"FEDERATION_SITE_TIER" envDefault:"secondary" example:"primary" allowed:"primary or secondary" help:"Whether this site is the hub of the mesh."`
 
-	IdentityDir string `env:"FEDERATION_IDENTITY_DIR" envDefault:"data/identity" example:"/etc/auroramesh" allowed:"the path of a directory" help:"Where the key is with which the site signs what its peers read. It is made where there is none. Every process that signs must have the same, and nobody else may read it: heartbeat, alertrelay and reconcile."`
+	IdentityDir string `env:"FEDERATION_IDENTITY_DIR" envDefault:"data/identity" example:"/etc/auroramesh" allowed:"the path of a directory" help:"Where the key is with which the site signs what its peers read. It is made where there is none. Every process that signs must have the same, and nobody else may read it: heartbeat, alertrelay, reconcile and ledger."`
 
 	HeartbeatSeconds int    `env:"FEDERATION_HEARTBEAT_INTERVAL_SECONDS" envDefault:"15" allowed:"a whole number from 1 to 3600" help:"How often the site gossips its health, in seconds."`
 	DegradedSeconds  int    `env:"FEDERATION_DEGRADED_AFTER_SECONDS" envDefault:"45" allowed:"a whole number from 1 to 86400, over the heartbeat interval" help:"The heartbeat age from which a link and a site are degraded, in seconds."`

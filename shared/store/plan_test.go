@@ -225,7 +225,10 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 			_, _, err := s.SharedSince(ctx, after(5000*time.Second), []federation.Severity{federation.Critical, federation.High})
 			return err
 		}),
-		"NewestShared": one(func(ctx context.Context, s *Store) error { _, err := s.NewestShared(ctx); return err }),
+		"NewestShared": one(func(ctx context.Context, s *Store) error {
+			_, err := s.NewestShared(ctx, after(5000*time.Second), []federation.Severity{federation.Critical, federation.High})
+			return err
+		}),
 		"Published": one(func(ctx context.Context, s *Store) error {
 			return s.Published(ctx, late, []Confirmed{{Queued: Queued{ID: 1, Outgoing: Outgoing{AlertID: alert.ID, Version: 1}}, Sequence: 1}})
 		}),

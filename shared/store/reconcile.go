@@ -147,20 +147,26 @@ func (s *Store) SharedSince(ctx context.Context, at time.Time, severities []fede
 		return 0, nil, nil
 	}
 	var oldest timestamp
-	err = s.reader.NewSelect().Model((*sharedRow)(nil)).ColumnExpr("count(*), min(created_at)").
-		Where("shared_severity <> ''").Where("created_at >= ?", stamp(at)).Where("retracted_at IS NULL").
-		Where("shared_severity IN ?", bun.Tuple(severities)).Where("tlp IN ?", bun.Tuple(federation.ShareableTLPs())).Scan(ctx, &n, &oldest)
+	err = sharedSince(s.reader.NewSelect(), at, severities).ColumnExpr("count(*), min(created_at)").Scan(ctx, &n, &oldest)
 	if err != nil {
 		return 0, nil, failed("counting what was shared", err)
 	}
 	return n, oldest.pointer(), nil
 }
 
-// NewestShared is when the newest local alert was raised that may have left; nil where none may.
-func (s *Store) NewestShared(ctx context.Context) (*time.Time, error) {
+// NewestShared is when the newest of these alerts was raised; the zero time where there is none.
+func (s *Store) NewestShared(ctx context.Context, since time.Time, severities []federation.Severity) (time.Time, error) {
+	if len(severities) == 0 {
+		return time.Time{}, nil
+	}
 	var newest timestamp
-	err := s.reader.NewSelect().Model((*sharedRow)(nil)).ColumnExpr("max(created_at)").Where("shared_severity <> ''").Scan(ctx, &newest)
-	return newest.pointer(), failed("looking for the newest shared alert", err)
+	err := sharedSince(s.reader.NewSelect(), since, severities).ColumnExpr("max(created_at)").Scan(ctx, &newest)
+	return newest.Time, failed("looking for the newest shared alert", err)
+}
+
+func sharedSince(q *bun.SelectQuery, at time.Time, severities []federation.Severity) *bun.SelectQuery {
+	return q.Model((*sharedRow)(nil)).Where("shared_severity <> ''").Where("created_at >= ?", stamp(at)).Where("retracted_at IS NULL").
+		Where("shared_severity IN ?", bun.Tuple(severities)).Where("tlp IN ?", bun.Tuple(federation.ShareableTLPs()))
 }
 
 func within(q *bun.SelectQuery, at, id string, span federation.Span, limit int) *bun.SelectQuery {

@@ -79,7 +79,7 @@ func whatIsComparedComesInOrder(t *testing.T, f fixture) {
 
 func whatWasSharedSinceIsCounted(t *testing.T, f fixture) {
 	s := f.migrated(t)
-	equal(t, "the newest of none", must(s.NewestShared(t.Context()))(t), (*time.Time)(nil))
+	equal(t, "the newest of none", must(s.NewestShared(t.Context(), t0, federation.Severities()))(t), time.Time{})
 	for i, a := range []struct {
 		severity federation.Severity
 		tlp      federation.TLP
@@ -119,7 +119,9 @@ func whatWasSharedSinceIsCounted(t *testing.T, f fixture) {
 		equal(t, fmt.Sprintf("%v since %s", c.severities, c.at), n, c.n)
 		equal(t, "the first of them", first, c.first)
 	}
-	equal(t, "the newest that may leave", must(s.NewestShared(t.Context()))(t), new(after(3*time.Minute)))
+	equal(t, "the newest", must(s.NewestShared(t.Context(), t0, federation.Severities()))(t), after(2*time.Minute))
+	equal(t, "the newest of a severity", must(s.NewestShared(t.Context(), t0, []federation.Severity{federation.High}))(t), t0)
+	equal(t, "the newest of none", must(s.NewestShared(t.Context(), t0, nil))(t), time.Time{})
 }
 
 func whatIsComparedIsReadFromIndexes(t *testing.T, f fixture) {

@@ -150,6 +150,21 @@ const AnySite federation.SiteID = "*"
 // AlertsOf matches every shared alert of one severity, those for one peer alone among them.
 func AlertsOf(s federation.Severity) []string { return []string{Alert(s), Alert(s) + ".>"} }
 
+// Matches reports whether a subject is among those that a filter names, in which "*" stands for
+// any one token and ">" for all that follow.
+func Matches(filter, subj string) bool {
+	want, have := strings.Split(filter, "."), strings.Split(subj, ".")
+	for i, w := range want {
+		if w == ">" {
+			return len(have) > i
+		}
+		if i >= len(have) || w != "*" && w != have[i] {
+			return false
+		}
+	}
+	return len(want) == len(have)
+}
+
 // Function is where an endpoint of a function is asked.
 func Function(site federation.SiteID, function, endpoint string) string {
 	return local(site) + function + "." + endpoint

@@ -176,3 +176,18 @@ func TestEverySeverityHasOneLane(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestAFilterNamesSubjects(t *testing.T) {
+	for _, c := range []struct {
+		filter, subj string
+		want         bool
+	}{
+		{"a.b", "a.b", true}, {"a.b", "a.b.c", false}, {"a.b", "a", false}, {"a.b", "a.c", false},
+		{"a.*", "a.b", true}, {"a.*", "a", false}, {"a.*", "a.b.c", false}, {"*.b", "a.b", true}, {"a.*.c", "a.b.c", true},
+		{"a.>", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {">", "a", true},
+	} {
+		if got := subject.Matches(c.filter, c.subj); got != c.want {
+			t.Errorf("%s names %s: %t", c.filter, c.subj, got)
+		}
+	}
+}

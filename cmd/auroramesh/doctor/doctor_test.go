@@ -217,6 +217,30 @@ func TestASiteThatWasNeverStartedLacksEverything(t *testing.T) {
 	report.expect(t, map[string]string{"functions": "the function alertquery does not answer", "streams": "the stream TICKS_site-a is missing"}, "migrations")
 }
 
+func TestAPeerThatTheHubPassesAlertsOnToNeedsNoConsumer(t *testing.T) {
+	t.Parallel()
+	bus, st := natstest.Bus(t, natstest.Start(t, "site-a"), "site-a", "test"), storetest.Open(t)
+	if _, err := bus.JetStream().CreateStream(t.Context(), stream.Alerts("site-a", stream.Limits{})); err != nil {
+		t.Fatal(err)
+	}
+	for _, peer := range []federation.SiteID{"site-b", "site-c", "site-d"} {
+		storetest.Knows(t, st, "site-a", peer, time.Now())
+	}
+	for _, p := range []store.RelayedPeer{{Peer: "site-b", Since: time.Now()}, {Peer: "site-c", Since: time.Now(), Direct: true}} {
+		if err := st.BeginRelayed(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lacking := map[string]int{}
+	for _, f := range consumers(t.Context(), &patient{Config: Config{Settings: load(t, map[string]string{})}, store: st, bus: bus}) {
+		peer, _, _ := strings.Cut(f.Wrong, " ")
+		lacking[peer]++
+	}
+	if len(lacking) != 2 || lacking["site-c"] != 2 || lacking["site-d"] != 2 {
+		t.Errorf("the peers lack the consumers %v", lacking)
+	}
+}
+
 // What came in the name of a site under another key is told until that is pinned.
 func TestAKeyThatIsNotThePinnedOneIsFound(t *testing.T) {
 	t.Parallel()

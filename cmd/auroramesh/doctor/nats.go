@@ -226,7 +226,7 @@ func streams(ctx context.Context, p *patient) []Finding {
 	return wrong
 }
 
-// consumers looks whether each peer has its lanes in the stream of shared alerts.
+// consumers looks whether each peer that pulls here has its lanes in the stream of shared alerts.
 func consumers(ctx context.Context, p *patient) []Finding {
 	if !p.Settings.Enabled {
 		return nil
@@ -235,8 +235,15 @@ func consumers(ctx context.Context, p *patient) []Finding {
 	if err != nil {
 		return found("the peers cannot be read: "+err.Error(), "Look at the database.")
 	}
+	relayed, err := p.store.RelayedPeers(ctx)
+	if err != nil {
+		return found("the peers cannot be read: "+err.Error(), "Look at the database.")
+	}
 	var wrong []Finding
 	for _, peer := range peers {
+		if to, byHub := relayed[peer]; byHub && !to.Direct {
+			continue // the hub passes alerts on to it
+		}
 		for _, lane := range subject.AlertConsumers(peer) {
 			_, err := p.bus.JetStream().Consumer(ctx, subject.AlertStream(p.bus.Site().ID), lane.Consumer)
 			if errors.Is(err, jetstream.ErrConsumerNotFound) {
