@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +13,10 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/site"
+	"github.com/auroramesh/auroramesh/functions"
 	"github.com/auroramesh/auroramesh/shared/ask"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/identity"
@@ -260,4 +265,94 @@ func TestWhatTheHubChangesOrMayNotPassOnIsRefused(t *testing.T) {
 	if err != nil || letters.Total != 8 {
 		t.Errorf("site-c has %d dead letters, %v", letters.Total, err)
 	}
+}
+
+// switched starts the functions of site i anew, with another exchange. Nothing is compared,
+// for that would mend what a switch loses.
+func (m *mesh) switched(t *testing.T, i int, e federation.Exchange, running []*site.Site) {
+	t.Helper()
+	if running[i] != nil {
+		leave(t, running[i])
+	}
+	m.Sites[i].Settings.Exchange = string(e)
+	running[i] = m.process(t, i, slices.DeleteFunc(functions.Names(), func(name string) bool { return name == "reconcile" })...)
+	m.api[i] = client(t, "http://"+running[i].Addr())
+}
+
+func TestAMeshIsSwitchedWhileAlertsAreRaisedAndNoneIsLostOrDoubled(t *testing.T) {
+	t.Parallel()
+	m := start(t, demo.Options{Sites: 4, Configure: quick})
+	running := make([]*site.Site, len(m.Sites))
+	for i := range m.Sites {
+		leave(t, m.Sites[i].Site)
+		m.switched(t, i, federation.ExchangeDirect, running)
+	}
+	m.relayed(t, false)
+
+	// Whoever raises one tries again until it is taken: while functions stop and start none is.
+	load, stop := context.WithCancel(t.Context())
+	raised := make([]int, len(m.Sites))
+	var raising sync.WaitGroup
+	for i := range m.Sites {
+		bus := natstest.Bus(t, m.Sites[i].Server(), m.Sites[i].ID().ID, "raiser")
+		raising.Go(func() {
+			for load.Err() == nil {
+				severity := []federation.Severity{federation.Critical, federation.High}[raised[i]%2]
+				n := alert(fmt.Sprintf("load %d of site %d", raised[i], i), severity)
+				_, err := function.Ask(t.Context(), bus, m.Sites[i].ID().ID, ask.RaiseAlert, n)
+				switch {
+				case err == nil: // a second try of one that was stored finds it
+					raised[i]++
+				case !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Timeout):
+					t.Errorf("raising at site %d: %v", i, err)
+					return
+				}
+				select {
+				case <-load.Done():
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		})
+	}
+	defer raising.Wait()
+	defer stop()
+	for _, i := range []int{1, 0, 2, 3} { // the hub in between
+		m.switched(t, i, federation.ExchangeHub, running)
+	}
+	m.relayed(t, true)
+	for _, i := range []int{2, 0, 3, 1} {
+		m.switched(t, i, federation.ExchangeDirect, running)
+	}
+	m.relayed(t, false)
+	for _, i := range []int{3, 2, 1, 0} {
+		m.switched(t, i, federation.ExchangeHub, running)
+	}
+	m.relayed(t, true)
+	stop()
+	raising.Wait()
+	for i := range m.Sites {
+		for j := range m.Sites {
+			if i == j {
+				continue
+			}
+			source := federation.FederatedSource + string(demo.SiteID(i))
+			natstest.Within(t, 60*time.Second, fmt.Sprintf("site %d has all %d alerts of site %d", j, raised[i], i), func() bool {
+				return m.total(t, j, source) >= raised[i]
+			})
+			titles := map[string]int{}
+			for _, a := range every(t, m.api[j], source) {
+				if titles[a.Title]++; titles[a.Title] > 1 || a.Origin.SiteID != demo.SiteID(i) || !strings.HasSuffix(a.Title, fmt.Sprintf("of site %d", i)) {
+					t.Errorf("site %d has %q of %s %d times", j, a.Title, a.Origin.SiteID, titles[a.Title])
+				}
+			}
+			if len(titles) != raised[i] {
+				t.Errorf("site %d has %d of the %d alerts of site %d", j, len(titles), raised[i], i)
+			}
+		}
+		letters, err := m.api[i].DeadLetters(t.Context(), ask.Page{})
+		if err != nil || letters.Total != 0 {
+			t.Errorf("site %d has %d dead letters, %v", i, letters.Total, err)
+		}
+	}
+	t.Logf("raised %v", raised)
 }
