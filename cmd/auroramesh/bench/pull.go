@@ -22,8 +22,9 @@ import (
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
-// pulls are what it costs that every site pulls from every other while nothing is shared.
-var pulls = []Workload{idlePulls(10), idlePulls(50)}
+// pulls are what it costs while nothing is shared that every site pulls from every other,
+// or each from the one that passes on and that one from each.
+var pulls = []Workload{idlePulls(10, false), idlePulls(50, false), idlePulls(10, true), idlePulls(50, true), idlePulls(200, true)}
 
 // calmAfter is when the pulls of the leaves are calm: sooner than those of alertsink,
 // whose pace they are at from then on.
@@ -37,13 +38,17 @@ func (b *bed) window() time.Duration {
 	return 15 * time.Second
 }
 
-func idlePulls(sites int) Workload {
+func idlePulls(sites int, relayed bool) Workload {
+	name, goal, from := "pull-", "none: it says where pulling from every site ends", "each other"
+	if relayed {
+		name, goal, from = "relay-", "none: it says what a site costs where the hub passes on", "the one that passes on, as it does from them,"
+	}
 	return Workload{
-		Name: "pull-" + strconv.Itoa(sites), Unit: core, Goal: "none: it says where pulling from every site ends",
-		Does:   fmt.Sprintf("the NATS server of the hub, while %d leaves pull from each other and nothing is shared", sites),
+		Name: name + strconv.Itoa(sites), Unit: core, Goal: goal,
+		Does:   fmt.Sprintf("the NATS server of the hub, while %d leaves pull from %s and nothing is shared", sites, from),
 		Beside: "the same with the leaves joined, and no pull",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
-			s, err := joinStar(ctx, max(b.size(sites), 2), b.Log)
+			s, err := joinStar(ctx, max(b.size(sites), 2), relayed, b.Log)
 			return pair{
 				own: func(ctx context.Context) (Sample, error) {
 					return s.idle(ctx, 2*b.window(), true)
@@ -64,19 +69,24 @@ no_auth_user: aurora
 leafnodes { listen: "127.0.0.1:-1", no_advertise: true, authorization { account: AURORA } }
 `
 
-// star is a hub and its leaves, each with a stream of shared alerts and the lanes of all others.
+// star is a hub and its leaves, each with a stream of shared alerts and the lanes of those who pull there.
 type star struct {
-	log    *slog.Logger
-	dir    string
-	hub    *process
-	where  at
-	leaves []*server.Server
+	log *slog.Logger
+	// relayed says that the first leaf, the site of the hub, passes on for the others.
+	relayed bool
+	dir     string
+	hub     *process
+	where   at
+	leaves  []*server.Server
 }
 
 func starSite(i int) federation.SiteID { return federation.SiteID(fmt.Sprintf("site-%04d", i)) }
 
-func joinStar(ctx context.Context, n int, log *slog.Logger) (s *star, err error) {
-	s = &star{log: log}
+// pulls reports whether one of two leaves pulls from the other.
+func (s *star) pulls(i, peer int) bool { return i != peer && (!s.relayed || i == 0 || peer == 0) }
+
+func joinStar(ctx context.Context, n int, relayed bool, log *slog.Logger) (s *star, err error) {
+	s = &star{log: log, relayed: relayed}
 	if s.dir, err = os.MkdirTemp("", "auroramesh-bench-"); err != nil {
 		return s, fmt.Errorf("making a directory: %w", err)
 	}
@@ -133,13 +143,16 @@ func (s *star) join(ctx context.Context, i, n int) error {
 		return fmt.Errorf("making a stream: %w", err)
 	}
 	for peer := range n {
-		if peer == i {
+		if !s.pulls(i, peer) {
 			continue
 		}
 		for _, lane := range subject.AlertConsumers(starSite(peer)) {
 			c := jetstream.ConsumerConfig{Durable: lane.Consumer, AckPolicy: jetstream.AckExplicitPolicy}
 			for _, severity := range lane.Severities {
 				c.FilterSubjects = append(c.FilterSubjects, subject.Alert(severity))
+				if s.relayed && i == 0 {
+					c.FilterSubjects = append(c.FilterSubjects, subject.AlertFrom(severity, subject.AnySite))
+				}
 			}
 			if _, err := alerts.CreateConsumer(ctx, c); err != nil {
 				return fmt.Errorf("making a consumer: %w", err)
@@ -163,7 +176,6 @@ func (s *star) pull(ctx context.Context) (stop func(context.Context) error, err 
 		}
 		return errors.Join(failed...)
 	}
-	lanes := 0
 	for i := range s.leaves {
 		bus, err := s.bus(ctx, i)
 		if err != nil {
@@ -172,13 +184,12 @@ func (s *star) pull(ctx context.Context) (stop func(context.Context) error, err 
 		own := starSite(i)
 		var sources []function.Source
 		for peer := range s.leaves {
-			if peer != i {
+			if s.pulls(i, peer) {
 				for _, lane := range subject.AlertConsumers(own) {
 					sources = append(sources, function.Source{Site: starSite(peer), Stream: subject.AlertStream(starSite(peer)), Consumer: lane.Consumer})
 				}
 			}
 		}
-		lanes = len(sources)
 		r, err := function.Start(function.Function{
 			Name: "alertsink", Description: "Pulls from every peer.",
 			Triggers: []function.Trigger{function.ConsumeEach(
@@ -190,19 +201,29 @@ func (s *star) pull(ctx context.Context) (stop func(context.Context) error, err 
 		}
 		running = append(running, r)
 	}
-	return stop, errors.Join(s.pulled(ctx, lanes), pause(ctx, 2*calmAfter))
+	return stop, errors.Join(s.pulled(ctx), pause(ctx, 2*calmAfter))
 }
 
-// pulled waits until so many lanes of each leaf have somebody who waits for alerts.
-func (s *star) pulled(ctx context.Context, lanes int) error {
+// pulled waits until each lane of each leaf has somebody who waits for alerts.
+func (s *star) pulled(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for i := range s.leaves {
-		if err := s.pulledFrom(ctx, i, lanes); err != nil {
+		if err := s.pulledFrom(ctx, i, s.lanes(i)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lanes is how many consumers a leaf keeps for the others.
+func (s *star) lanes(i int) (n int) {
+	for peer := range s.leaves {
+		if s.pulls(peer, i) {
+			n += len(subject.AlertConsumers(starSite(peer)))
+		}
+	}
+	return n
 }
 
 func (s *star) pulledFrom(ctx context.Context, i, lanes int) error {
@@ -256,9 +277,12 @@ func (s *star) idle(ctx context.Context, d time.Duration, pulling bool) (sample 
 		return Sample{}, err
 	}
 	resident, err := s.hub.resident()
-	n, seconds := float64(len(s.leaves)), d.Seconds()
+	n, seconds, consumers := float64(len(s.leaves)), d.Seconds(), 0
+	for i := range s.leaves {
+		consumers += s.lanes(i)
+	}
 	sample.More = map[string]float64{
-		"consumers": 2 * n * (n - 1), "messages/s": float64(after.In-before.In) / seconds,
+		"consumers": float64(consumers), "messages/s": float64(after.In-before.In) / seconds,
 		"bytes/s per link": float64(after.InBytes-before.InBytes) / seconds / (n * (n - 1) / 2), "hub MB": resident,
 	}
 	return sample, err
