@@ -103,6 +103,29 @@ func enqueue(ctx context.Context, tx bun.Tx, at time.Time, out ...Outgoing) erro
 	return insertAll(ctx, tx, outboxRows(ctx, at, out), false, "", nil)
 }
 
+// putOut adds to a pipe what writes rows to the outbox, and gives them their ids once that
+// has been seen.
+func putOut(p *pipe, rows []outboxRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	at := make(map[string]int, len(rows)) // no two of a transaction have one message id
+	for i, r := range rows {
+		at[r.MsgID] = i
+	}
+	queued, err := inserting(p, rows, "", "id, msg_id", func(scan func(...any) error) error {
+		var id int64
+		var msg string
+		err := scan(&id, &msg)
+		if i, ok := at[msg]; ok {
+			rows[i].ID = id
+		}
+		return err
+	})
+	p.add(queued)
+	return err
+}
+
 func outboxRows(ctx context.Context, at time.Time, out []Outgoing) []outboxRow {
 	rows := make([]outboxRow, len(out))
 	for i, o := range out {
@@ -122,6 +145,10 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 	if err := waiting(s.reader.NewSelect().Model(&rows), limit).Scan(ctx); err != nil {
 		return nil, failed("reading the outbox", err)
 	}
+	return queuedOf(rows), nil
+}
+
+func queuedOf(rows []outboxRow) []Queued {
 	queued := make([]Queued, len(rows))
 	for i, r := range rows {
 		queued[i] = Queued{
@@ -130,7 +157,7 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 			QueuedAt: r.QueuedAt.Time,
 		}
 	}
-	return queued, nil
+	return queued
 }
 
 func waiting(q *bun.SelectQuery, limit int) *bun.SelectQuery {
@@ -177,15 +204,25 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) e
 	published := slices.SortedFunc(maps.Values(newest), func(a, b publishedRow) int {
 		return cmp.Or(strings.Compare(a.AlertID, b.AlertID), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Version, b.Version))
 	})
-	return s.write(ctx, "clearing the outbox", func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx); err != nil || len(published) == 0 {
-			return err
+	return s.piped(ctx, "clearing the outbox", func(_ context.Context, p *pipe) error {
+		// It need not be on the disk at once: what a crash of the database undoes waits in
+		// the outbox again, and is published again under the same message id.
+		p.add(s.dialect.hasty()...)
+		p.add(statement{
+			query: "DELETE FROM outbox WHERE id = ANY($1)", args: []any{ids}, anew: true,
+			alone: func(ctx context.Context, tx bun.Tx) error {
+				_, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx)
+				return err
+			},
+		})
+		if len(published) == 0 {
+			return nil
 		}
 		// Another replica may have noted the same; a version that was sent again has a
 		// new place, which in a stream that was lost and made anew is no later one.
-		_, err := tx.NewInsert().Model(&published).On("CONFLICT (alert_id, peer, version) DO UPDATE").
-			Set("sequence = EXCLUDED.sequence").Set("published_at = EXCLUDED.published_at").
-			Where("EXCLUDED.published_at >= p.published_at").Exec(ctx)
+		noted, err := inserting(p, published, "ON CONFLICT (alert_id, peer, version) DO UPDATE "+
+			"SET sequence = EXCLUDED.sequence, published_at = EXCLUDED.published_at WHERE EXCLUDED.published_at >= p.published_at", "", nil)
+		p.add(noted)
 		return err
 	})
 }
