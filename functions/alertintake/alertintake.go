@@ -121,7 +121,7 @@ func (i intake) storeEach(ctx context.Context, all []store.Raising) []became {
 			each[n].RaisedAlert = r
 			i.tally(raised.Gates, r)
 		}
-		i.nudge(ctx)
+		i.handOver(ctx, raised.Queued)
 	case len(all) == 1 || mendable(err):
 		for n := range each {
 			each[n].err = err
@@ -223,6 +223,17 @@ func (i intake) fitting(answers []ask.AlertRaised) []ask.AlertRaised {
 // most is how many bytes an alert may have as a message, with room for what a list
 // puts around it, and for the headers.
 func (i intake) most() int { return int(i.bus.Conn().MaxPayload()) - 64<<10 }
+
+// handOver has what was put into the outbox published now. Where that fails it is as with
+// [intake.nudge].
+func (i intake) handOver(ctx context.Context, queued []store.Queued) {
+	if len(queued) == 0 { // doubles alone
+		return
+	}
+	if err := i.bus.HandOver("alertrelay", queued); err != nil {
+		i.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
+	}
+}
 
 // nudge has the outbox emptied now. Where that fails the alert is safe, and
 // alertrelay looks by itself: it only comes later.

@@ -10,11 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/metric"
 	"github.com/auroramesh/auroramesh/shared/store"
@@ -38,7 +40,7 @@ func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheu
 		Name:        "alertrelay",
 		Description: "Empties the outbox: publishes shared alerts and events to the site's streams.",
 		Triggers: []function.Trigger{
-			function.Nudged(r.relay),
+			function.Handed(r.handed),
 			function.Every(sweep, r.relay, function.Named("sweep")),
 		},
 		Streams: []jetstream.StreamConfig{stream.Alerts(site, limits), stream.Events(site)},
@@ -72,6 +74,23 @@ func (r relay) figures() prometheus.Collector {
 	)
 }
 
+// handed publishes what was committed a moment ago and handed over with it, and looks
+// into the outbox where a nudge has brought nothing. What fails here waits there.
+func (r relay) handed(ctx context.Context, all [][]store.Queued) error {
+	fresh := slices.Concat(all...)
+	slices.SortStableFunc(fresh, func(a, b store.Queued) int { return b.Priority - a.Priority })
+	for next := range slices.Chunk(fresh, batch) {
+		if err := r.publish(ctx, next); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(all, func(q []store.Queued) bool { return len(q) == 0 }) {
+		return r.relay(ctx)
+	}
+	return nil
+}
+
+// relay publishes what waits in the outbox.
 func (r relay) relay(ctx context.Context) error {
 	for ctx.Err() == nil {
 		queued, err := r.store.Outbox(ctx, batch)
@@ -81,39 +100,72 @@ func (r relay) relay(ctx context.Context) error {
 		if len(queued) == 0 {
 			return nil
 		}
-		for _, q := range queued {
-			if !q.Withdraws {
-				continue
-			}
-			if err := r.withdraw(ctx, q); err != nil {
-				return err
-			}
+		if err := r.publish(ctx, queued); err != nil {
+			return err
 		}
-		msgs := make([]function.Message, len(queued))
-		for i, q := range queued {
-			msgs[i] = function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace}
-		}
-		sequences, failed := r.bus.Store(ctx, msgs)
-		var done []store.Confirmed
-		for i, q := range queued {
-			if sequences[i] > 0 {
-				done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
-			}
-		}
-		if err := r.store.Published(ctx, r.now(), done); err != nil {
-			return fmt.Errorf("clearing the outbox: %w", err)
-		}
-		if failed != nil || len(queued) < batch { // whoever has put more there since has nudged
-			return failed
+		if len(queued) < batch { // whoever has put more there since has nudged
+			return nil
 		}
 	}
 	return ctx.Err()
 }
 
-// withdraw takes out of the stream what was published of an alert that may not leave
-// any more, so that no peer that is behind, or is yet to come, reads it there.
-func (r relay) withdraw(ctx context.Context, q store.Queued) error {
-	places, err := r.store.Places(ctx, q.AlertID, q.Version)
+// publish publishes messages of the outbox, and takes out of it what the server has confirmed.
+func (r relay) publish(ctx context.Context, queued []store.Queued) error {
+	for _, q := range queued {
+		if !q.Withdraws {
+			continue
+		}
+		if err := r.withdraw(ctx, q.AlertID, q.Version); err != nil {
+			return err
+		}
+	}
+	msgs := make([]function.Message, len(queued))
+	for i, q := range queued {
+		msgs[i] = function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace}
+	}
+	sequences, failed := r.bus.Store(ctx, msgs)
+	var done []store.Confirmed
+	for i, q := range queued {
+		if sequences[i] > 0 {
+			done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
+		}
+	}
+	gone, err := r.store.Published(ctx, r.now(), done)
+	if err != nil {
+		return fmt.Errorf("clearing the outbox: %w", err)
+	}
+	for _, g := range gone {
+		if err := r.recall(ctx, g.AlertID); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// recall takes an alert out of the stream that was changed between its way out of the
+// outbox and into the stream so that it may not leave any more. The withdrawal that came
+// with the change may have been before it.
+func (r relay) recall(ctx context.Context, alertID string) error {
+	if alertID == "" {
+		return nil
+	}
+	a, err := r.store.Alert(ctx, alertID)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return nil
+	case err != nil:
+		return err
+	case a.Origin == nil && a.Withheld():
+		return r.withdraw(ctx, alertID, a.Version)
+	}
+	return nil
+}
+
+// withdraw takes out of the stream what was published before a version of an alert that
+// may not leave any more, so that no peer that is behind, or is yet to come, reads it there.
+func (r relay) withdraw(ctx context.Context, alertID string, version int) error {
+	places, err := r.store.Places(ctx, alertID, version)
 	if err != nil || len(places) == 0 {
 		return err
 	}
@@ -132,7 +184,7 @@ func (r relay) withdraw(ctx context.Context, q store.Queued) error {
 		var of struct {
 			AlertID string `json:"origin_alert_id"`
 		}
-		if err := json.Unmarshal(msg.Data, &of); err != nil || of.AlertID != q.AlertID { // a stream that was made anew counts from 1 again
+		if err := json.Unmarshal(msg.Data, &of); err != nil || of.AlertID != alertID { // a stream that was made anew counts from 1 again
 			continue
 		}
 		if err := alerts.DeleteMsg(ctx, p.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -584,7 +584,7 @@ func publishedRowsGo(t *testing.T, f fixture) {
 	}
 	queued := must(s.Outbox(t.Context(), 10))(t)
 	for _, done := range [][]Confirmed{nil, {{Queued: queued[0]}, {Queued: queued[2]}}, {{Queued: queued[0]}, {Queued: Queued{ID: 4711}}}} {
-		if err := s.Published(t.Context(), t0, done); err != nil {
+		if _, err := s.Published(t.Context(), t0, done); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -607,7 +607,7 @@ func publishedAlertsKeepTheirSequence(t *testing.T, f fixture) {
 	queued := must(s.Outbox(t.Context(), 10))(t)
 	publish := func(at time.Time, done ...Confirmed) {
 		t.Helper()
-		if err := s.Published(t.Context(), at, done); err != nil {
+		if _, err := s.Published(t.Context(), at, done); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -740,7 +740,7 @@ func sharingIsNotedAsOne(t *testing.T, f fixture) {
 	if _, err := s.writer.ExecContext(t.Context(), "DROP TABLE published_alerts"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Published(t.Context(), t0, []Confirmed{{Queued{ID: 1, Outgoing: Outgoing{AlertID: "a-1"}}, 1}}); err == nil {
+	if _, err := s.Published(t.Context(), t0, []Confirmed{{Queued{ID: 1, Outgoing: Outgoing{AlertID: "a-1"}}, 1}}); err == nil {
 		t.Error("a sequence that cannot be noted is no error")
 	}
 	equal(t, "what is left", messages(t, s), []string{"1"})

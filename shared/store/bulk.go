@@ -45,17 +45,7 @@ func insertAll[R any](ctx context.Context, tx bun.Tx, rows []R, passing bool, co
 		_, err := tx.Tx.ExecContext(ctx, query, arrays...)
 		return err
 	}
-	found, err := tx.Tx.QueryContext(ctx, query, arrays...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = found.Close() }() // Err tells what went wrong
-	for found.Next() {
-		if err := keep(found.Scan); err != nil {
-			return err
-		}
-	}
-	return found.Err()
+	return readRows(tx.Tx.QueryContext(ctx, query, arrays...))(keep)
 }
 
 // passOver is the conflict clause of an insertion that leaves out what is there already.
@@ -117,17 +107,7 @@ func insertRows[R any](ctx context.Context, tx bun.Tx, rows []R, conflict, colum
 		_, err := q.Returning("NULL").Exec(ctx)
 		return err
 	}
-	found, err := tx.Tx.QueryContext(ctx, q.Returning(column).String())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = found.Close() }() // Err tells what went wrong
-	for found.Next() {
-		if err := row(found.Scan); err != nil {
-			return err
-		}
-	}
-	return found.Err()
+	return readRows(tx.Tx.QueryContext(ctx, q.Returning(column).String()))(row)
 }
 
 // copyAll writes rows into their table by COPY, in their order, on the connection of

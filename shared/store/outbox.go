@@ -20,23 +20,23 @@ import (
 
 // Outgoing is a message that must be published.
 type Outgoing struct {
-	Subject string
+	Subject string `json:"subject"`
 	// MsgID is the same at every try, so that the stream drops a second publish.
-	MsgID    string
-	Priority int // higher goes first
+	MsgID    string `json:"msg_id"`
+	Priority int    `json:"priority"` // higher goes first
 	// AlertID is the alert that the message shares with the peers, and Version the
 	// version of it; empty in any other message.
-	AlertID string
-	Version int
+	AlertID string `json:"alert_id,omitempty"`
+	Version int    `json:"version,omitempty"`
 	// Peer is the one peer for whom the message is; empty where it is for all alike.
-	Peer federation.SiteID
+	Peer federation.SiteID `json:"peer,omitempty"`
 	// Withdraws says that what was published of the alert before is taken out of the
 	// stream first: it may not leave any more.
-	Withdraws bool
-	Payload   []byte
+	Withdraws bool   `json:"withdraws,omitempty"`
+	Payload   []byte `json:"payload"`
 	// Trace is that within which the message was committed, see package tracing. Where
 	// it is empty as the message is put into the outbox, it is that of the context.
-	Trace string
+	Trace string `json:"trace,omitempty"`
 }
 
 // EventMessage is an event as it is published at its site. Its message id is made
@@ -78,9 +78,9 @@ func StoredMessages(own federation.SiteID, at time.Time, alerts []federation.Ale
 
 // Queued is a message in the outbox.
 type Queued struct {
-	ID int64
+	ID int64 `json:"id"`
 	Outgoing
-	QueuedAt time.Time
+	QueuedAt time.Time `json:"queued_at"`
 }
 
 type outboxRow struct {
@@ -181,10 +181,12 @@ type publishedRow struct {
 
 // Published takes messages out of the outbox that have been published. In the
 // same transaction it notes the sequence of each shared alert, so that an alert is
-// at every moment either in the outbox or known to be in the stream.
-func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) error {
+// at every moment either in the outbox or known to be in the stream. gone are those
+// that were not in the outbox any more: another replica has published them too, or
+// the alert may not leave since.
+func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) (gone []Confirmed, err error) {
 	if len(done) == 0 {
-		return nil
+		return nil, nil
 	}
 	ids := make([]int64, len(done))
 	type key struct {
@@ -204,15 +206,21 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) e
 	published := slices.SortedFunc(maps.Values(newest), func(a, b publishedRow) int {
 		return cmp.Or(strings.Compare(a.AlertID, b.AlertID), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Version, b.Version))
 	})
-	return s.piped(ctx, "clearing the outbox", func(_ context.Context, p *pipe) error {
+	taken := make(map[int64]bool, len(done))
+	take := func(scan func(...any) error) error {
+		var id int64
+		err := scan(&id)
+		taken[id] = true
+		return err
+	}
+	err = s.piped(ctx, "clearing the outbox", func(_ context.Context, p *pipe) error {
 		// It need not be on the disk at once: what a crash of the database undoes waits in
 		// the outbox again, and is published again under the same message id.
 		p.add(s.dialect.hasty()...)
 		p.add(statement{
-			query: "DELETE FROM outbox WHERE id = ANY($1)", args: []any{ids}, anew: true,
+			query: "DELETE FROM outbox WHERE id = ANY($1) RETURNING id", args: []any{ids}, anew: true, row: take,
 			alone: func(ctx context.Context, tx bun.Tx) error {
-				_, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx)
-				return err
+				return readRows(tx.Tx.QueryContext(ctx, tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Returning("id").String()))(take)
 			},
 		})
 		if len(published) == 0 {
@@ -225,6 +233,10 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) e
 		p.add(noted)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(done), func(d Confirmed) bool { return taken[d.ID] }), nil
 }
 
 // Place is where a version of an alert was published.

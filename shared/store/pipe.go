@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"errors"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -131,17 +131,24 @@ func (p *pipe) send(ctx context.Context, driver any, next []statement) error {
 // asking is a query of which the text is the same every time, as the values in it are.
 func asking(q *bun.SelectQuery, row func(scan func(...any) error) error) statement {
 	return statement{query: q.String(), row: row, alone: func(ctx context.Context, tx bun.Tx) error {
-		rows, err := q.Conn(tx).Rows(ctx)
+		return readRows(q.Conn(tx).Rows(ctx))(row)
+	}}
+}
+
+// readRows has each row of a result read.
+func readRows(rows *sql.Rows, err error) func(row func(scan func(...any) error) error) error {
+	return func(row func(scan func(...any) error) error) error {
 		if err != nil {
 			return err
 		}
+		defer func() { _ = rows.Close() }() // Err tells what went wrong
 		for rows.Next() {
 			if err := row(rows.Scan); err != nil {
-				return errors.Join(err, rows.Close())
+				return err
 			}
 		}
-		return errors.Join(rows.Err(), rows.Close())
-	}}
+		return rows.Err()
+	}
 }
 
 // inserting is the statement that inserts rows, of which there is at least one; see

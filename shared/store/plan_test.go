@@ -261,7 +261,8 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 			return err
 		}),
 		"Published": one(func(ctx context.Context, s *Store) error {
-			return s.Published(ctx, late, []Confirmed{{Queued: Queued{ID: 1, Outgoing: Outgoing{AlertID: alert.ID, Version: 1}}, Sequence: 1}})
+			_, err := s.Published(ctx, late, []Confirmed{{Queued: Queued{ID: 1, Outgoing: Outgoing{AlertID: alert.ID, Version: 1}}, Sequence: 1}})
+			return err
 		}),
 		"Resend": one(func(ctx context.Context, s *Store) error {
 			_, err := s.Resend(ctx, peer, []string{alert.ID}, late, func(a federation.Alert) (Outgoing, bool, error) {
@@ -351,8 +352,8 @@ func everyCallUsesIndexes(t *testing.T, f fixture) {
 	refused := RefusedAlert{OriginSite: "site-b", OriginID: "r", Version: 1, RaisedAt: t0, At: t0}
 	must(s.ReceiveAlerts(t.Context(), []federation.Alert{other}, nil, refused))(t)
 	must(s.Resend(t.Context(), "site-b", []string{alert.ID}, t0, func(federation.Alert) (Outgoing, bool, error) { return out, true, nil }))(t)
+	must(s.Published(t.Context(), t0, []Confirmed{{Queued: Queued{ID: 1, Outgoing: out}, Sequence: 1}}))(t)
 	for _, err := range []error{
-		s.Published(t.Context(), t0, []Confirmed{{Queued: Queued{ID: 1, Outgoing: out}, Sequence: 1}}),
 		s.RecordRefusals(t.Context(), []Refusal{{Peer: "site-b", Sequence: 1, PublishedAt: t0, Subject: "s", AlertID: alert.ID, At: t0}}),
 	} {
 		if err != nil {

@@ -169,7 +169,7 @@ func clearOutbox(t *testing.T, s *Store) {
 	for _, q := range must(s.Outbox(t.Context(), 1000))(t) {
 		done = append(done, Confirmed{Queued: q})
 	}
-	if err := s.Published(t.Context(), t0, done); err != nil {
+	if _, err := s.Published(t.Context(), t0, done); err != nil {
 		t.Fatal(err)
 	}
 }
