@@ -76,10 +76,6 @@ func (i intake) raise(ctx context.Context, n federation.NewAlert) (ask.Raised, e
 // raiseAll takes in alerts that came together, in one transaction. What is wrong with
 // one is the answer for that one.
 func (i intake) raiseAll(ctx context.Context, r ask.AlertsRaising) (ask.AlertsRaised, error) {
-	gates, err := i.gates(ctx)
-	if err != nil {
-		return ask.AlertsRaised{}, err
-	}
 	answers := make([]ask.AlertRaised, len(r.Items))
 	var sound []int // of the items
 	var raising []store.Raising
@@ -87,45 +83,55 @@ func (i intake) raiseAll(ctx context.Context, r ask.AlertsRaising) (ask.AlertsRa
 		if len(r.Items) == 1 {
 			item.Trace = "" // what handles it is of its trace
 		}
-		one, err := i.raising(gates, item)
+		one, err := i.raising(item)
 		if err != nil {
 			answers[n].Problem = i.problem(ctx, err)
 			continue
 		}
 		sound, raising = append(sound, n), append(raising, one)
 	}
-	raised, failed := i.storeEach(ctx, raising)
-	for at, n := range sound {
-		if failed[at] != nil {
-			answers[n].Problem = i.problem(ctx, fmt.Errorf("storing an alert: %w", failed[at]))
+	for at, became := range i.storeEach(ctx, raising) {
+		n := sound[at]
+		if became.err != nil {
+			answers[n].Problem = i.problem(ctx, fmt.Errorf("storing an alert: %w", became.err))
 			continue
 		}
-		answers[n].Raised = ask.Raised{Alert: raised[at].Alert, Created: raised[at].Created, Unreadable: r.Items[n].Alert.IOCs.Unreadable}
-		i.tally(gates, raising[at], raised[at])
+		answers[n].Raised = ask.Raised{Alert: became.Alert, Created: became.Created, Unreadable: r.Items[n].Alert.IOCs.Unreadable}
 	}
-	i.nudge(ctx)
 	return ask.AlertsRaised{Items: i.fitting(answers)}, nil
+}
+
+// became is what came of an alert that was to be stored.
+type became struct {
+	store.RaisedAlert
+	err error
 }
 
 // storeEach stores alerts together or, where that fails by what may be the fault of
 // one of them, each by itself.
-func (i intake) storeEach(ctx context.Context, all []store.Raising) (raised []store.RaisedAlert, failed []error) {
-	failed = make([]error, len(all))
-	raised, err := i.store.RaiseAlerts(ctx, all, i.tell)
-	if err == nil || len(all) == 1 || mendable(err) {
-		for n := range failed {
-			failed[n] = err
-		}
-		return raised, failed
+func (i intake) storeEach(ctx context.Context, all []store.Raising) []became {
+	each := make([]became, len(all))
+	if len(all) == 0 {
+		return each
 	}
-	raised = make([]store.RaisedAlert, len(all))
-	for n := range all {
-		var one []store.RaisedAlert
-		if one, failed[n] = i.store.RaiseAlerts(ctx, all[n:n+1], i.tell); failed[n] == nil {
-			raised[n] = one[0]
+	raised, err := i.store.RaiseAlerts(ctx, i.bus.Site().ID, i.gate, all, i.tell)
+	switch {
+	case err == nil:
+		for n, r := range raised.Alerts {
+			each[n].RaisedAlert = r
+			i.tally(raised.Gates, r)
+		}
+		i.handOver(ctx, raised.Queued)
+	case len(all) == 1 || mendable(err):
+		for n := range each {
+			each[n].err = err
+		}
+	default:
+		for n := range all {
+			each[n] = i.storeEach(ctx, all[n:n+1])[0]
 		}
 	}
-	return raised, failed
+	return each
 }
 
 // tell is what the site's own watchers are told of alerts that were stored together.
@@ -148,7 +154,7 @@ func (i intake) problem(ctx context.Context, err error) *fault.Error {
 }
 
 // raising is what is to be stored of a new alert.
-func (i intake) raising(gates federation.Gates, item ask.AlertRaising) (store.Raising, error) {
+func (i intake) raising(item ask.AlertRaising) (store.Raising, error) {
 	if err := item.Alert.Validate(); err != nil {
 		return store.Raising{}, err
 	}
@@ -156,16 +162,17 @@ func (i intake) raising(gates federation.Gates, item ask.AlertRaising) (store.Ra
 	if err != nil {
 		return store.Raising{}, fmt.Errorf("making an alert id: %w", err)
 	}
-	r := store.Raising{Alert: item.Alert.Alert(id.String(), i.now())}
-	if err := i.passes(r.Alert); err != nil {
+	a := item.Alert.Alert(id.String(), i.now())
+	if err := i.passes(a); err != nil {
 		return store.Raising{}, err
 	}
-	if r.Out, err = i.shared(gates, gates.Routes(r.Alert)); err != nil {
-		return store.Raising{}, err
-	}
-	for n := range r.Out {
-		r.Out[n].Trace = item.Trace
-	}
+	r := store.Raising{Alert: a, Out: func(gates federation.Gates) ([]store.Outgoing, error) {
+		out, err := i.shared(gates, gates.Routes(a))
+		for n := range out {
+			out[n].Trace = item.Trace
+		}
+		return out, err
+	}}
 	if item.Audit != nil {
 		r.Audit = func(stored federation.Alert, created bool) access.Entry {
 			e := *item.Audit
@@ -180,16 +187,16 @@ func (i intake) raising(gates federation.Gates, item ask.AlertRaising) (store.Ra
 }
 
 // tally counts an alert that was raised.
-func (i intake) tally(gates federation.Gates, r store.Raising, raised store.RaisedAlert) {
+func (i intake) tally(gates federation.Gates, raised store.RaisedAlert) {
 	outcome := "duplicate"
 	if raised.Created {
 		outcome = "kept"
-		if len(r.Out) > 0 {
+		if raised.Shared {
 			outcome = "shared"
 		}
-		i.count(gates, r.Alert)
+		i.count(gates, raised.Alert)
 	}
-	i.raised.WithLabelValues(string(r.Alert.Severity), outcome).Inc()
+	i.raised.WithLabelValues(string(raised.Alert.Severity), outcome).Inc()
 }
 
 // fitting leaves out of an answer the alerts that a message has no room for: what is
@@ -216,6 +223,17 @@ func (i intake) fitting(answers []ask.AlertRaised) []ask.AlertRaised {
 // most is how many bytes an alert may have as a message, with room for what a list
 // puts around it, and for the headers.
 func (i intake) most() int { return int(i.bus.Conn().MaxPayload()) - 64<<10 }
+
+// handOver has what was put into the outbox published now. Where that fails it is as with
+// [intake.nudge].
+func (i intake) handOver(ctx context.Context, queued []store.Queued) {
+	if len(queued) == 0 { // doubles alone
+		return
+	}
+	if err := i.bus.HandOver("alertrelay", queued); err != nil {
+		i.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
+	}
+}
 
 // nudge has the outbox emptied now. Where that fails the alert is safe, and
 // alertrelay looks by itself: it only comes later.

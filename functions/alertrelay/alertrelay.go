@@ -10,11 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/metric"
@@ -39,7 +41,7 @@ func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheu
 		Name:        "alertrelay",
 		Description: "Empties the outbox: publishes shared alerts and events to the site's streams.",
 		Triggers: []function.Trigger{
-			function.Nudged(r.relay),
+			function.Handed(r.handed),
 			function.Every(sweep, r.relay, function.Named("sweep")),
 		},
 		Streams: []jetstream.StreamConfig{stream.Alerts(site, limits), stream.Events(site)},
@@ -73,6 +75,23 @@ func (r relay) figures() prometheus.Collector {
 	)
 }
 
+// handed publishes what was committed a moment ago and handed over with it, and looks
+// into the outbox where a nudge has brought nothing. What fails here waits there.
+func (r relay) handed(ctx context.Context, all [][]store.Queued) error {
+	fresh := slices.Concat(all...)
+	slices.SortStableFunc(fresh, func(a, b store.Queued) int { return b.Priority - a.Priority })
+	for next := range slices.Chunk(fresh, batch) {
+		if err := r.publish(ctx, next); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(all, func(q []store.Queued) bool { return len(q) == 0 }) {
+		return r.relay(ctx)
+	}
+	return nil
+}
+
+// relay publishes what waits in the outbox.
 func (r relay) relay(ctx context.Context) error {
 	for ctx.Err() == nil {
 		queued, err := r.store.Outbox(ctx, batch)
@@ -82,45 +101,85 @@ func (r relay) relay(ctx context.Context) error {
 		if len(queued) == 0 {
 			return nil
 		}
-		for _, q := range queued {
-			if !q.Withdraws {
-				continue
-			}
-			if err := r.withdraw(ctx, q); err != nil {
-				return err
-			}
+		if err := r.publish(ctx, queued); err != nil {
+			return err
 		}
-		var done []store.Confirmed
-		msgs := make([]function.Message, 0, len(queued))
-		published := make([]store.Queued, 0, len(queued))
-		for _, q := range queued {
-			if q.Subject == "" { // it withdraws, and that is done
-				done = append(done, store.Confirmed{Queued: q})
-				continue
-			}
-			msgs = append(msgs, function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace, Proof: q.Proof})
-			published = append(published, q)
-		}
-		sequences, failed := r.bus.Store(ctx, msgs)
-		for i, q := range published {
-			if sequences[i] > 0 {
-				done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
-			}
-		}
-		if err := r.store.Published(ctx, r.now(), done); err != nil {
-			return fmt.Errorf("clearing the outbox: %w", err)
-		}
-		if failed != nil || len(queued) < batch { // whoever has put more there since has nudged
-			return failed
+		if len(queued) < batch { // whoever has put more there since has nudged
+			return nil
 		}
 	}
 	return ctx.Err()
 }
 
-// withdraw takes out of the stream what was published of an alert that may not leave
-// any more, so that no peer that is behind, or is yet to come, reads it there.
-func (r relay) withdraw(ctx context.Context, q store.Queued) error {
-	places, err := r.store.Places(ctx, q.AlertID, q.Version)
+// publish publishes messages of the outbox, and takes out of it what the server has confirmed.
+func (r relay) publish(ctx context.Context, queued []store.Queued) error {
+	for _, q := range queued {
+		if !q.Withdraws {
+			continue
+		}
+		if err := r.withdraw(ctx, q.AlertID, q.Version); err != nil {
+			return err
+		}
+	}
+	var done []store.Confirmed
+	msgs, sent := make([]function.Message, 0, len(queued)), make([]store.Queued, 0, len(queued))
+	for _, q := range queued {
+		if q.Subject == "" { // it only withdraws
+			done = append(done, store.Confirmed{Queued: q})
+			continue
+		}
+		msgs = append(msgs, function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace, Proof: q.Proof})
+		sent = append(sent, q)
+	}
+	sequences, failed := r.bus.Store(ctx, msgs)
+	for i, q := range sent {
+		if sequences[i] > 0 {
+			done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
+		}
+	}
+	gone, err := r.store.Published(ctx, r.now(), done)
+	if err != nil {
+		return fmt.Errorf("clearing the outbox: %w", err)
+	}
+	for _, g := range gone {
+		if err := r.recall(ctx, g); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// recall takes an alert out of the stream that was changed between its way out of the
+// outbox and into the stream so that it may not leave any more. The withdrawal that came
+// with the change may have been before it.
+func (r relay) recall(ctx context.Context, gone store.Confirmed) error {
+	if gone.AlertID == "" {
+		return nil
+	}
+	a, err := r.subject(ctx, gone)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return nil
+	case err != nil:
+		return err
+	case a.Withheld():
+		return r.withdraw(ctx, gone.AlertID, a.Version)
+	}
+	return nil
+}
+
+// subject is the alert that a message shares, or passes on, as it is here.
+func (r relay) subject(ctx context.Context, m store.Confirmed) (federation.Alert, error) {
+	if m.Proof == nil {
+		return r.store.Alert(ctx, m.AlertID)
+	}
+	return r.store.AlertOf(ctx, m.Proof.Site, federation.PassedID(m.Proof.Site, m.AlertID))
+}
+
+// withdraw takes out of the stream what was published before a version of an alert that
+// may not leave any more, so that no peer that is behind, or is yet to come, reads it there.
+func (r relay) withdraw(ctx context.Context, alertID string, version int) error {
+	places, err := r.store.Places(ctx, alertID, version)
 	if err != nil || len(places) == 0 {
 		return err
 	}
@@ -144,7 +203,7 @@ func (r relay) withdraw(ctx context.Context, q store.Queued) error {
 		if of.Site != r.bus.Site().ID {
 			of.AlertID = federation.PassedAlertID(of.Site, of.AlertID)
 		}
-		if err != nil || of.AlertID != q.AlertID { // a stream that was made anew counts from 1 again
+		if err != nil || of.AlertID != alertID { // a stream that was made anew counts from 1 again
 			continue
 		}
 		if err := alerts.DeleteMsg(ctx, p.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -342,7 +342,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{Queued: q, Sequence: sequences[0]}}); err != nil {
+			if _, err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{Queued: q, Sequence: sequences[0]}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -484,7 +484,7 @@ func TestBothLanesAreOneLedger(t *testing.T) {
 		if _, _, err := b.store.RaiseAlert(t.Context(), a, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{Queued: store.Queued{Outgoing: store.Outgoing{AlertID: a.ID, Version: 1}}, Sequence: uint64(i + 1)}}); err != nil {
+		if _, err := b.store.Published(t.Context(), time.Now(), []store.Confirmed{{Queued: store.Queued{Outgoing: store.Outgoing{AlertID: a.ID, Version: 1}}, Sequence: uint64(i + 1)}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -166,7 +166,7 @@ func TestOfOneAlertThatTheHubPassesOnThePeerIsAsked(t *testing.T) {
 	published := func(a federation.Alert, at time.Time) {
 		t.Helper()
 		done := store.Confirmed{Queued: store.Queued{Outgoing: store.Outgoing{AlertID: a.ID, Version: a.Version}}, Sequence: 1}
-		if err := b.store.Published(t.Context(), at, []store.Confirmed{done}); err != nil {
+		if _, err := b.store.Published(t.Context(), at, []store.Confirmed{done}); err != nil {
 			t.Fatal(err)
 		}
 	}

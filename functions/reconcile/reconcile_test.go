@@ -155,7 +155,7 @@ func (o site) publish() {
 		if err != nil {
 			o.Fatal(err)
 		}
-		if err := o.store.Published(o.Context(), time.Now(), []store.Confirmed{{Queued: q, Sequence: sequences[0]}}); err != nil {
+		if _, err := o.store.Published(o.Context(), time.Now(), []store.Confirmed{{Queued: q, Sequence: sequences[0]}}); err != nil {
 			o.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"strings"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -94,6 +95,11 @@ func ResentMsgID(origin SiteID, alertID string, version int, peer SiteID, at tim
 // PassedAlertID is how a hub names an alert of an origin that it passes on. No alert of
 // its own has such an id.
 func PassedAlertID(origin SiteID, alertID string) string { return string(origin) + "/" + alertID }
+
+// PassedID is what the origin calls the alert that has the id given here.
+func PassedID(origin SiteID, passedAlertID string) string {
+	return strings.TrimPrefix(passedAlertID, string(origin)+"/")
+}
 
 // PassedMsgID is the id of the message in which a hub passes on a version of an alert, to
 // all or to one peer. again tells one apart in which the origin sends it once more from

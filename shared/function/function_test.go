@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
@@ -318,6 +319,33 @@ func TestNudgesThatWaitAreOneCall(t *testing.T) {
 	if n := calls.Load(); n > 20 {
 		t.Errorf("1,000 nudges made %d calls", n)
 	}
+}
+
+func TestWhatNudgesBringIsHandedOverTogether(t *testing.T) {
+	s := natstest.Start(t, site)
+	got, block := make(chan []int, 10), make(chan struct{})
+	_, reg := start(t, s, function.Function{Name: "relay", Triggers: []function.Trigger{
+		function.Handed(func(_ context.Context, all []int) error { got <- all; <-block; return nil }),
+	}})
+	b := natstest.Bus(t, s, site, "sender")
+	if err := b.HandOver("relay", 1); err != nil {
+		t.Fatal(err)
+	}
+	first := <-got
+	if err := errors.Join(b.HandOver("relay", 2), b.Nudge("relay"), b.HandOver("relay", "no number"), b.HandOver("relay", strings.Repeat("x", 600<<10)), b.HandOver("relay", 3), b.Conn().Flush()); err != nil {
+		t.Fatal(err)
+	}
+	close(block)
+	all := first
+	for len(all) < 6 { // in one call, or in as many as the messages have come in
+		all = append(all, <-got...)
+	}
+	if diff := cmp.Diff([]int{1, 2, 0, 0, 0, 3}, all); diff != "" {
+		t.Errorf("handed over (-want +got):\n%s", diff)
+	}
+	natstest.Eventually(t, "what cannot be read is counted", func() bool {
+		return counter(t, reg, "aurora_function_messages_refused_total", "reason", "invalid") == 1
+	})
 }
 
 // counter is the sum of a counter over all series with a label of the given value.

@@ -26,6 +26,7 @@ func Reply[Req, Res any](e Endpoint[Req, Res], handler func(context.Context, Req
 const (
 	maxWaiting      = 16_384
 	maxWaitingBytes = 64 << 20
+	maxHandedBytes  = 16 << 20 // of nudges
 )
 
 type replyTrigger[Req, Res any] struct {
@@ -150,10 +151,19 @@ func Nudged(handler func(context.Context) error, opts ...Option) Trigger {
 	return &onTrigger[struct{}]{options: build("on", opts), handler: func(ctx context.Context, _ struct{}) error { return handler(ctx) }}
 }
 
+// Handed is [Nudged] for a handler that is given what the nudges bring, see
+// [Bus.HandOver], in their order. That of a nudge which brings nothing, or nothing that
+// can be read, is the zero M: then the handler looks for the work by itself.
+func Handed[M any](handler func(context.Context, []M) error, opts ...Option) Trigger {
+	opts = append([]Option{Named("nudged"), Coalesced()}, opts...)
+	return &onTrigger[M]{options: build("on", opts), handed: handler}
+}
+
 type onTrigger[M any] struct {
 	options
 	subject string // empty: the function's nudge
 	handler func(context.Context, M) error
+	handed  func(context.Context, []M) error // in place of handler, for all that wait
 }
 
 func (t *onTrigger[M]) describe(r *Running) (name, kind, detail string) {
@@ -232,6 +242,28 @@ func (t *onTrigger[M]) handle(r *Running, m *meter, in message) {
 	}
 }
 
+// handOver gives the handler what nudges bring.
+func (t *onTrigger[M]) handOver(r *Running, m *meter, nudges []*nats.Msg) {
+	all := make([]M, len(nudges))
+	for i, n := range nudges {
+		if len(n.Data) == 0 {
+			continue
+		}
+		v, err := decode[M](n.Data)
+		if err != nil {
+			m.refuse(err)
+			r.log.Warn("what a nudge brings cannot be read", "trigger", t.name, "subject", n.Subject, "error", discreet(err))
+			continue
+		}
+		all[i] = v
+	}
+	base, over := t.under(r)
+	defer over()
+	if err := m.call(base, t.timeout, func(ctx context.Context) error { return t.handed(ctx, all) }); err != nil {
+		r.log.ErrorContext(base, "what was handed over could not be handled", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
+	}
+}
+
 // read gives what a message says, where it is of whom it must be.
 func (t *onTrigger[M]) read(r *Running, in message) (msg M, err error) {
 	if t.from != nil {
@@ -247,6 +279,10 @@ func (t *onTrigger[M]) read(r *Running, in message) (msg M, err error) {
 func (t *onTrigger[M]) startCoalesced(r *Running, m *meter) error {
 	sub, err := r.bus.nc.QueueSubscribeSync(t.subject, r.queue())
 	if err != nil {
+		return fmt.Errorf("subscribing to %s: %w", t.subject, err)
+	}
+	// What is lost past them is looked for, as everything that is handed over.
+	if err := sub.SetPendingLimits(maxWaiting, maxHandedBytes); err != nil {
 		return fmt.Errorf("subscribing to %s: %w", t.subject, err)
 	}
 	wait, stop := r.untilDraining()
@@ -265,10 +301,17 @@ func (t *onTrigger[M]) startCoalesced(r *Running, m *meter) error {
 				continue
 			}
 			m.setTrouble(nil)
+			all := []*nats.Msg{msg}
 			for {
-				if _, err := sub.NextMsg(0); err != nil {
+				more, err := sub.NextMsg(0)
+				if err != nil {
 					break
 				}
+				all = append(all, more)
+			}
+			if t.handed != nil {
+				t.handOver(r, m, all)
+				continue
 			}
 			t.handle(r, m, message{msg.Subject, msg.Header, msg.Data})
 		}

@@ -94,7 +94,9 @@ func orEmpty[T any](l list[T]) []T {
 // Raising is a local alert to be stored with all that belongs to it.
 type Raising struct {
 	Alert federation.Alert
-	Out   []Outgoing // what must be published about it alone, where it is new
+	// Out makes what must be published about it alone, where it is new, by the gates of
+	// the peers; nil: nothing.
+	Out func(federation.Gates) ([]Outgoing, error)
 	// Audit, where not nil, gives the record of what became of it, which is written in
 	// the same transaction.
 	Audit func(stored federation.Alert, created bool) access.Entry
@@ -105,37 +107,66 @@ type Raising struct {
 type RaisedAlert struct {
 	Alert   federation.Alert
 	Created bool
+	Shared  bool // something is published about it alone
 }
 
-// RaiseAlert is [Store.RaiseAlerts] for one alert, without a record.
+// Raised is what became of alerts that were raised together.
+type Raised struct {
+	Alerts []RaisedAlert    // in their order
+	Gates  federation.Gates // by which they were shared
+	Queued []Queued         // what was put into the outbox
+}
+
+// RaiseAlert is [Store.RaiseAlerts] for one alert, without a record, with what must be
+// published about it whatever the gates say.
 func (s *Store) RaiseAlert(ctx context.Context, a federation.Alert, out []Outgoing) (stored federation.Alert, created bool, err error) {
-	raised, err := s.RaiseAlerts(ctx, []Raising{{Alert: a, Out: out}}, nil)
+	all := []Raising{{Alert: a, Out: func(federation.Gates) ([]Outgoing, error) { return out, nil }}}
+	raised, err := s.RaiseAlerts(ctx, "", federation.Gate{}, all, nil)
 	if err != nil {
 		return federation.Alert{}, false, err
 	}
-	return raised[0].Alert, raised[0].Created, nil
+	return raised.Alerts[0].Alert, raised.Alerts[0].Created, nil
 }
 
-// RaiseAlerts stores local alerts, all in one transaction, each with what must be
-// published about it and its record. Of doubles among them the first counts. Of an
+// RaiseAlerts stores local alerts of the site own, all in one transaction, each with what
+// must be published about it and its record. gate is that of a peer for which none is
+// set. Of doubles among the alerts the first counts. Of an
 // alert that duplicates one nothing is written but the record. tell makes what must be
 // published about those that are new together, and may be nil.
-func (s *Store) RaiseAlerts(ctx context.Context, all []Raising, tell func(created []federation.Alert) []Outgoing) (raised []RaisedAlert, err error) {
+func (s *Store) RaiseAlerts(ctx context.Context, own federation.SiteID, gate federation.Gate, all []Raising, tell func(created []federation.Alert) []Outgoing) (raised Raised, err error) {
+	if len(all) == 0 {
+		return Raised{}, nil
+	}
 	rows := make([]alertRow, 0, len(all))
 	first := make(map[string]int, len(all)) // index in all by dedup hash
+	audited := false
 	for i, r := range all {
 		if _, double := first[r.Alert.DedupHash]; !double {
 			first[r.Alert.DedupHash] = i
 			rows = append(rows, rowOf(r.Alert))
 		}
+		audited = audited || r.Audit != nil
 	}
 	sortByHash(rows)
-	err = s.write(ctx, "storing "+alertsWord(len(all)), func(ctx context.Context, tx bun.Tx) error {
-		raised = make([]RaisedAlert, len(all))
+	var out []outboxRow
+	err = s.piped(ctx, "storing "+alertsWord(len(all)), func(ctx context.Context, p *pipe) error {
+		raised = Raised{Alerts: make([]RaisedAlert, len(all))}
+		gates := s.askGates(p, own, federation.Outbound)
 		var hashes []string
-		if err := insertAll(ctx, tx, rows, true, "dedup_hash", &hashes); err != nil {
+		alerts, err := inserting(p, rows, passOver, "dedup_hash", appendTo(&hashes))
+		if err != nil {
 			return err
 		}
+		p.add(alerts)
+		var head *access.Head
+		if audited {
+			head = s.lockAudit(p) // last, for it holds up every other who writes a record
+		}
+		tx, err := p.see(ctx)
+		if err != nil {
+			return err
+		}
+		raised.Gates = gatesIn(*gates, federation.Outbound, gate)
 		stored := make(map[string]alertRow, len(rows))
 		for _, r := range rows {
 			stored[r.DedupHash] = r
@@ -144,37 +175,51 @@ func (s *Store) RaiseAlerts(ctx context.Context, all []Raising, tell func(create
 		for _, h := range hashes {
 			created[h] = true
 		}
-		inserted := slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !created[r.DedupHash] })
-		if len(inserted) < len(rows) {
+		if len(created) < len(rows) {
 			if err := theFirst(ctx, tx, stored, created); err != nil {
 				return err
 			}
 		}
-		if err := mark(ctx, tx, inserted...); err != nil {
-			return err
+		fresh := slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !created[r.DedupHash] })
+		for marks := range slices.Chunk(allMarksOf(fresh), 500) {
+			noted, err := inserting(p, marks, "", "", nil)
+			if err != nil {
+				return err
+			}
+			p.add(noted)
 		}
-		var out []outboxRow
 		var records []access.Entry
-		var fresh []federation.Alert
+		var told []federation.Alert
 		for i, r := range all {
 			hash := r.Alert.DedupHash
-			raised[i] = RaisedAlert{stored[hash].alert(), created[hash] && first[hash] == i}
-			if raised[i].Created {
-				fresh = append(fresh, raised[i].Alert)
-				out = append(out, outboxRows(ctx, r.Alert.CreatedAt, r.Out)...)
+			raised.Alerts[i] = RaisedAlert{Alert: stored[hash].alert(), Created: created[hash] && first[hash] == i}
+			if raised.Alerts[i].Created {
+				told = append(told, raised.Alerts[i].Alert)
+				if r.Out != nil {
+					messages, err := r.Out(raised.Gates)
+					if err != nil {
+						return err
+					}
+					raised.Alerts[i].Shared = len(messages) > 0
+					out = append(out, outboxRows(ctx, r.Alert.CreatedAt, messages)...)
+				}
 			}
 			if r.Audit != nil {
-				records = append(records, r.Audit(raised[i].Alert, raised[i].Created))
+				records = append(records, r.Audit(raised.Alerts[i].Alert, raised.Alerts[i].Created))
 			}
 		}
-		if tell != nil && len(fresh) > 0 {
-			out = append(out, outboxRows(ctx, fresh[0].CreatedAt, tell(fresh))...)
+		if tell != nil && len(told) > 0 {
+			out = append(out, outboxRows(ctx, told[0].CreatedAt, tell(told))...)
 		}
-		if err := insertAll(ctx, tx, out, false, "", nil); err != nil {
+		if err := putOut(p, out); err != nil {
 			return err
 		}
-		return s.noteAudit(ctx, tx, records) // last, for it holds up every other who writes a record
+		if !audited {
+			return nil
+		}
+		return s.appendRecords(p, *head, records)
 	})
+	raised.Queued = queuedOf(out) // with the ids that they have got
 	return raised, err
 }
 
@@ -192,7 +237,7 @@ func sortByHash(rows []alertRow) {
 }
 
 // theFirst puts in place of each row that was not created the one that was there.
-func theFirst(ctx context.Context, tx bun.Tx, stored map[string]alertRow, created map[string]bool) error {
+func theFirst(ctx context.Context, tx bun.IDB, stored map[string]alertRow, created map[string]bool) error {
 	var doubles []string
 	for hash := range stored {
 		if !created[hash] {

@@ -139,10 +139,24 @@ func raisesAtOnceMakeOne(t *testing.T, f fixture) {
 	}
 }
 
+var everyGate = federation.Gate{MinSeverity: federation.Info}
+
+// raise raises alerts together at the own site.
+func raise(t *testing.T, s *Store, tell func([]federation.Alert) []Outgoing, all ...Raising) Raised {
+	t.Helper()
+	return must(s.RaiseAlerts(t.Context(), own.ID, everyGate, all, tell))(t)
+}
+
 // raising is an alert of which a record is written, named by what became of it.
 func raising(a federation.Alert) Raising {
 	return Raising{
-		Alert: a, Out: []Outgoing{{MsgID: a.Title, AlertID: a.ID, Trace: "trace of " + a.Title}},
+		Alert: a,
+		Out: func(g federation.Gates) ([]Outgoing, error) {
+			if g.Default.MinSeverity != everyGate.MinSeverity || len(g.Peers) != 0 {
+				return nil, fmt.Errorf("the gates are %+v", g)
+			}
+			return []Outgoing{{MsgID: a.Title, AlertID: a.ID, Trace: "trace of " + a.Title}}, nil
+		},
 		Audit: func(stored federation.Alert, created bool) access.Entry {
 			return entry(fmt.Sprintf("%s is %s %t", a.ID, stored.ID, created))
 		},
@@ -152,21 +166,23 @@ func raising(a federation.Alert) Raising {
 func alertsRaisedTogether(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	there, one, double, two := alertOf(t, "there", t0), alertOf(t, "one", t0), alertOf(t, "one", after(time.Second)), alertOf(t, "two", t0)
-	must(s.RaiseAlerts(t.Context(), []Raising{raising(there)}, nil))(t)
+	raise(t, s, nil, raising(there))
 	again := alertOf(t, "there", after(time.Minute))
 	var told []string
-	got := must(s.RaiseAlerts(t.Context(), []Raising{raising(one), raising(again), raising(double), raising(two)}, func(created []federation.Alert) []Outgoing {
+	got := raise(t, s, func(created []federation.Alert) []Outgoing {
 		for _, a := range created {
 			told = append(told, a.Title)
 		}
 		return []Outgoing{{MsgID: "together"}}
-	}))(t)
-	equal(t, "raised", got, []RaisedAlert{{one, true}, {there, false}, {one, false}, {two, true}})
+	}, raising(one), raising(again), raising(double), raising(two))
+	equal(t, "raised", got.Alerts, []RaisedAlert{{one, true, true}, {there, false, false}, {one, false, false}, {two, true, true}})
+	equal(t, "what is queued", got.Queued, must(s.Outbox(t.Context(), 10))(t)[1:])
 	equal(t, "told of", told, []string{"one", "two"})
 	equal(t, "messages", messages(t, s), []string{"there", "one", "two", "together"})
 	equal(t, "its trace", must(s.Outbox(t.Context(), 2))(t)[1].Trace, "trace of one")
-	equal(t, "none new", must(s.RaiseAlerts(t.Context(), []Raising{{Alert: again}}, func([]federation.Alert) []Outgoing { panic("told of nothing") }))(t), []RaisedAlert{{there, false}})
-	equal(t, "none", len(must(s.RaiseAlerts(t.Context(), nil, nil))(t)), 0)
+	none := raise(t, s, func([]federation.Alert) []Outgoing { panic("told of nothing") }, Raising{Alert: again})
+	equal(t, "none new", none.Alerts, []RaisedAlert{{there, false, false}})
+	equal(t, "none", len(raise(t, s, nil).Alerts), 0)
 	equal(t, "read by their ids", must(s.AlertsOf(t.Context(), []string{two.ID, "nowhere", one.ID}))(t), map[string]federation.Alert{one.ID: one, two.ID: two})
 
 	var records []string
@@ -193,13 +209,13 @@ func alertsRaisedTogetherAtOnceMakeOneEach(t *testing.T, f fixture) {
 			}
 			all[j] = raising(alertOf(t, fmt.Sprint(n), t0))
 		}
-		raised, err := stores[i%2].RaiseAlerts(t.Context(), all, nil)
-		for _, r := range raised {
+		raised, err := stores[i%2].RaiseAlerts(t.Context(), own.ID, everyGate, all, nil)
+		for _, r := range raised.Alerts {
 			if r.Created {
 				created.Add(1)
 			}
 		}
-		return len(raised), err
+		return len(raised.Alerts), err
 	})
 	equal(t, "created", int(created.Load()), alerts)
 	v := must(stores[0].VerifyAudit(t.Context(), nil))(t)
@@ -469,13 +485,13 @@ func listsUseIndexes(t *testing.T, f fixture) {
 }
 
 // plan is how the database would go about a query.
-func plan(t *testing.T, s *Store, query string) string {
+func plan(t *testing.T, s *Store, query string, args ...any) string {
 	t.Helper()
 	explain := "EXPLAIN QUERY PLAN "
 	if s.dialect.name == "postgres" {
 		explain = "EXPLAIN "
 	}
-	rows := must(s.writer.QueryContext(t.Context(), explain+query))(t)
+	rows := must(s.writer.DB.QueryContext(t.Context(), explain+query, args...))(t) // as it is, without placeholders of the query builder
 	cols := must(rows.Columns())(t)
 	var plan strings.Builder
 	for rows.Next() {
@@ -568,7 +584,7 @@ func publishedRowsGo(t *testing.T, f fixture) {
 	}
 	queued := must(s.Outbox(t.Context(), 10))(t)
 	for _, done := range [][]Confirmed{nil, {{Queued: queued[0]}, {Queued: queued[2]}}, {{Queued: queued[0]}, {Queued: Queued{ID: 4711}}}} {
-		if err := s.Published(t.Context(), t0, done); err != nil {
+		if _, err := s.Published(t.Context(), t0, done); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -591,7 +607,7 @@ func publishedAlertsKeepTheirSequence(t *testing.T, f fixture) {
 	queued := must(s.Outbox(t.Context(), 10))(t)
 	publish := func(at time.Time, done ...Confirmed) {
 		t.Helper()
-		if err := s.Published(t.Context(), at, done); err != nil {
+		if _, err := s.Published(t.Context(), at, done); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -724,7 +740,7 @@ func sharingIsNotedAsOne(t *testing.T, f fixture) {
 	if _, err := s.writer.ExecContext(t.Context(), "DROP TABLE published_alerts"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Published(t.Context(), t0, []Confirmed{{Queued{ID: 1, Outgoing: Outgoing{AlertID: "a-1"}}, 1}}); err == nil {
+	if _, err := s.Published(t.Context(), t0, []Confirmed{{Queued{ID: 1, Outgoing: Outgoing{AlertID: "a-1"}}, 1}}); err == nil {
 		t.Error("a sequence that cannot be noted is no error")
 	}
 	equal(t, "what is left", messages(t, s), []string{"1"})

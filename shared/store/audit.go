@@ -90,6 +90,20 @@ func (s *Store) appendAudit(ctx context.Context, tx bun.Tx, entries []access.Ent
 			known[id] = true
 		}
 	}
+	next, rows := chained(head, entries, known)
+	if len(rows) == 0 {
+		return head, nil
+	}
+	if err := insertAll(ctx, tx, rows, false, "", nil); err != nil {
+		return head, err
+	}
+	_, err := tx.NewUpdate().Model(headRow(next)).WherePK().Exec(ctx)
+	return next, err
+}
+
+// chained are the records of entries that follow a head, but for those that are known,
+// and the head behind them.
+func chained(head access.Head, entries []access.Entry, known map[string]bool) (access.Head, []auditRow) {
 	var rows []auditRow
 	for _, e := range entries {
 		if known[e.ID] {
@@ -99,15 +113,34 @@ func (s *Store) appendAudit(ctx context.Context, tx bun.Tx, entries []access.Ent
 		r := head.After(e)
 		head, rows = r.Head(), append(rows, auditRowOf(r))
 	}
-	if len(rows) == 0 {
-		return head, nil
-	}
-	if err := insertAll(ctx, tx, rows, false, "", nil); err != nil {
-		return head, err
-	}
-	next := auditHeadRow{One: 1, Seq: head.Seq, Hash: head.Hash}
-	_, err := tx.NewUpdate().Model(&next).WherePK().Exec(ctx)
-	return head, err
+	return head, rows
+}
+
+func headRow(h access.Head) *auditHeadRow { return &auditHeadRow{One: 1, Seq: h.Seq, Hash: h.Hash} }
+
+// lockAudit adds to a pipe what makes those who append to the audit log go one after the
+// other; the head is there once that has been seen.
+func (s *Store) lockAudit(p *pipe) *access.Head {
+	head := new(access.Head)
+	p.add(asking(s.dialect.forUpdate(s.writer.NewSelect().Model(headRow(access.Head{})).Column("seq", "hash").WherePK()), func(scan func(...any) error) error {
+		return scan(&head.Seq, &head.Hash)
+	}))
+	return head
+}
+
+// appendRecords adds to a pipe, which has locked the audit log with the given head, entries
+// that are new.
+func (s *Store) appendRecords(p *pipe, head access.Head, entries []access.Entry) error {
+	next, rows := chained(head, entries, map[string]bool{})
+	records, err := inserting(p, rows, "", "", nil)
+	p.add(records, statement{
+		query: "UPDATE audit_head SET seq = $1, hash = $2 WHERE one = 1", args: []any{next.Seq, next.Hash},
+		alone: func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.NewUpdate().Model(headRow(next)).WherePK().Exec(ctx)
+			return err
+		},
+	})
+	return err
 }
 
 // noteAudit is [Store.appendAudit] for entries that are new, or none.

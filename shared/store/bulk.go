@@ -24,64 +24,90 @@ func insertAll[R any](ctx context.Context, tx bun.Tx, rows []R, passing bool, co
 	if len(rows) == 0 {
 		return nil
 	}
-	if tx.Dialect().Name() != bundialect.PG {
-		return insertRows(ctx, tx, rows, passing, column, returned)
+	conflict := ""
+	if passing {
+		conflict = passOver
 	}
-	table := tx.Dialect().Tables().Get(reflect.TypeFor[R]())
+	var keep func(scan func(...any) error) error
+	if returned != nil {
+		keep = appendTo(returned)
+	} else {
+		column = ""
+	}
+	if tx.Dialect().Name() != bundialect.PG {
+		return insertRows(ctx, tx, rows, conflict, column, keep)
+	}
+	query, arrays, err := insertion(tx.Dialect(), rows, conflict, column)
+	if err != nil {
+		return err
+	}
+	if keep == nil {
+		_, err := tx.Tx.ExecContext(ctx, query, arrays...)
+		return err
+	}
+	return readRows(tx.Tx.QueryContext(ctx, query, arrays...))(keep)
+}
+
+// passOver is the conflict clause of an insertion that leaves out what is there already.
+const passOver = "ON CONFLICT DO NOTHING"
+
+// appendTo reads a column of text.
+func appendTo(all *[]string) func(scan func(...any) error) error {
+	return func(scan func(...any) error) error {
+		var value string
+		err := scan(&value)
+		*all = append(*all, value)
+		return err
+	}
+}
+
+// insertion is the statement of PostgreSQL that inserts rows, and its arguments.
+func insertion[R any](d schema.Dialect, rows []R, conflict, column string) (query string, arrays []any, err error) {
+	table := d.Tables().Get(reflect.TypeFor[R]())
 	var names, parts []string
-	var arrays []any
 	for _, f := range table.Fields {
 		if f.AutoIncrement {
 			continue
 		}
 		sql, array, err := columnOf(f, rows)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
 		arrays = append(arrays, array)
-		names, parts = append(names, string(f.SQLName)), append(parts, fmt.Sprintf("$%d::%s[]", len(arrays), sql))
+		part := fmt.Sprintf("$%d::text[]", len(arrays))
+		if sql != "text" {
+			part += "::" + sql + "[]"
+		}
+		names, parts = append(names, string(f.SQLName)), append(parts, part)
 	}
 	// The columns of unnest are in the order of its arguments.
 	//nolint:gosec // names of the schema; the values are arguments
-	query := fmt.Sprintf("INSERT INTO %s (%s) SELECT * FROM unnest(%s)", table.SQLName, strings.Join(names, ", "), strings.Join(parts, ", "))
-	if passing {
-		query += " ON CONFLICT DO NOTHING"
+	query = fmt.Sprintf("INSERT INTO %s AS %s (%s) SELECT * FROM unnest(%s)", table.SQLName, table.SQLAlias, strings.Join(names, ", "), strings.Join(parts, ", "))
+	if conflict != "" {
+		query += " " + conflict
 	}
-	if returned == nil {
-		_, err := tx.Tx.ExecContext(ctx, query, arrays...)
-		return err
+	if column != "" {
+		query += " RETURNING " + column
 	}
-	found, err := tx.Tx.QueryContext(ctx, query+" RETURNING "+column, arrays...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = found.Close() }() // Err tells what went wrong
-	for found.Next() {
-		var value string
-		if err := found.Scan(&value); err != nil {
-			return err
-		}
-		*returned = append(*returned, value)
-	}
-	return found.Err()
+	return query, arrays, nil
 }
 
 // insertRows is insertAll by the query builder.
-func insertRows[R any](ctx context.Context, tx bun.Tx, rows []R, passing bool, column string, returned *[]string) error {
+func insertRows[R any](ctx context.Context, tx bun.Tx, rows []R, conflict, column string, row func(scan func(...any) error) error) error {
 	q := tx.NewInsert().Model(&rows)
 	for _, f := range tx.Dialect().Tables().Get(reflect.TypeFor[R]()).Fields {
 		if f.AutoIncrement {
 			q = q.ExcludeColumn(f.Name)
 		}
 	}
-	if passing {
-		q = q.On("CONFLICT DO NOTHING")
+	if conflict != "" {
+		q = q.On(strings.TrimPrefix(conflict, "ON "))
 	}
-	if returned == nil {
+	if row == nil {
 		_, err := q.Returning("NULL").Exec(ctx)
 		return err
 	}
-	return q.Returning(column).Scan(ctx, returned)
+	return readRows(tx.Tx.QueryContext(ctx, q.Returning(column).String()))(row)
 }
 
 // copyAll writes rows into their table by COPY, in their order, on the connection of

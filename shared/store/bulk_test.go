@@ -94,14 +94,14 @@ func aBatchIsStoredAsOneByOne(t *testing.T, f fixture) {
 	begin()
 	err := s.write(t.Context(), "storing by the query builder", func(ctx context.Context, tx bun.Tx) error {
 		var hashes []string
-		if err := insertRows(ctx, tx, batch.Alerts, true, "dedup_hash", &hashes); err != nil {
+		if err := insertRows(ctx, tx, batch.Alerts, passOver, "dedup_hash", appendTo(&hashes)); err != nil {
 			return err
 		}
 		equal(t, "hashes that came back", len(hashes), len(as))
-		if err := insertRows(ctx, tx, batch.Marks, false, "", nil); err != nil {
+		if err := insertRows(ctx, tx, batch.Marks, "", "", nil); err != nil {
 			return err
 		}
-		return insertRows(ctx, tx, batch.Outbox, false, "", nil)
+		return insertRows(ctx, tx, batch.Outbox, "", "", nil)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,8 @@ type dialect struct {
 	rowLocks bool
 	// copies: many rows are stored by COPY, see [copyAll].
 	copies bool
+	// pipes: several statements go to it in one message; see [pipe].
+	pipes bool
 	// timeType is the type of a column that holds a timestamp.
 	timeType string
 	// now is the database's own clock, in the form of a timestamp.
@@ -40,6 +42,7 @@ var postgres = dialect{
 	snapshot:    sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 	rowLocks:    true,
 	copies:      true,
+	pipes:       true,
 	timeType:    "timestamptz",
 	now:         `now()`,
 	place:       "ctid",
@@ -76,4 +79,13 @@ func (d dialect) forUpdateSkipping(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.For("UPDATE SKIP LOCKED")
 	}
 	return q
+}
+
+// hasty lets a transaction end before it is on the disk, where the database can: after a
+// crash it may not have been.
+func (d dialect) hasty() []statement {
+	if d.pipes {
+		return []statement{{query: "SET LOCAL synchronous_commit = off"}}
+	}
+	return nil
 }

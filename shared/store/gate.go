@@ -49,14 +49,24 @@ func (s *Store) PeerGates(ctx context.Context) ([]PeerGate, error) {
 // Gates returns the gates of one direction, where def is that of a peer for which
 // nothing is set. Every peer that is known or has a gate is among their Peers.
 func (s *Store) Gates(ctx context.Context, own federation.SiteID, d federation.Direction, def federation.Gate) (federation.Gates, error) {
-	gates := federation.Gates{Default: def, Peers: map[federation.SiteID]federation.Gate{}}
-	known := s.reader.NewSelect().Model((*siteRow)(nil)).ColumnExpr("id AS peer, '' AS direction, '' AS min_severity, '[]' AS sources, '[]' AS except_sources, '[]' AS strip_iocs").Where("id <> ?", own)
-	set := s.reader.NewSelect().Model((*gateRow)(nil)).Column("peer", "direction", "min_severity", "sources", "except_sources", "strip_iocs").Where("direction = ?", d)
 	var rows []gateRow
-	// In one statement: it is asked for every alert.
-	if err := known.UnionAll(set).Scan(ctx, &rows); err != nil {
-		return gates, failed("reading the gates", err)
+	if err := gatesOf(s.reader, own, d).Scan(ctx, &rows); err != nil {
+		return federation.Gates{}, failed("reading the gates", err)
 	}
+	return gatesIn(rows, d, def), nil
+}
+
+// gatesOf asks for a row of each peer that is known, and one of each gate that is set in
+// one direction. In one statement: it is asked for every alert.
+func gatesOf(db bun.IDB, own federation.SiteID, d federation.Direction) *bun.SelectQuery {
+	known := db.NewSelect().Model((*siteRow)(nil)).ColumnExpr("id AS peer, '' AS direction, '' AS min_severity, '[]' AS sources, '[]' AS except_sources, '[]' AS strip_iocs").Where("id <> ?", own)
+	set := db.NewSelect().Model((*gateRow)(nil)).Column("peer", "direction", "min_severity", "sources", "except_sources", "strip_iocs").Where("direction = ?", d)
+	return known.UnionAll(set)
+}
+
+// gatesIn are the gates that the rows of [gatesOf] say.
+func gatesIn(rows []gateRow, d federation.Direction, def federation.Gate) federation.Gates {
+	gates := federation.Gates{Default: def, Peers: make(map[federation.SiteID]federation.Gate, len(rows))}
 	for _, r := range rows {
 		if r.Direction == d {
 			gates.Peers[r.Peer] = r.setting().Over(def)
@@ -64,7 +74,19 @@ func (s *Store) Gates(ctx context.Context, own federation.SiteID, d federation.D
 			gates.Peers[r.Peer] = def
 		}
 	}
-	return gates, nil
+	return gates
+}
+
+// askGates adds [gatesOf] to a pipe; the rows are there once it has been seen.
+func (s *Store) askGates(p *pipe, own federation.SiteID, d federation.Direction) *[]gateRow {
+	rows := new([]gateRow)
+	p.add(asking(gatesOf(s.writer, own, d), func(scan func(...any) error) error {
+		var r gateRow
+		err := scan(&r.Peer, &r.Direction, &r.MinSeverity, &r.Sources, &r.ExceptSources, &r.StripIOCs)
+		*rows = append(*rows, r)
+		return err
+	}))
+	return rows
 }
 
 // SetGate sets the whole gate of a peer in one direction. What an earlier inbound

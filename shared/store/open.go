@@ -72,8 +72,8 @@ func openPostgres(dsn string, limits Limits) (*Store, error) {
 	if err != nil { // its text may quote the DSN
 		return nil, badDSN(dsn, "postgres://USER:PASSWORD@HOST:PORT/DATABASE with options such as ?sslmode=verify-full, each in the form that PostgreSQL knows, special characters in %XX form")
 	}
-	// Every query comes with its values in it, so a cache of prepared statements
-	// would fill with statements that are never seen again.
+	// Every query but those of a pipe comes with its values in it, so a cache of
+	// prepared statements would fill with statements that are never seen again.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
@@ -86,13 +86,18 @@ func openPostgres(dsn string, limits Limits) (*Store, error) {
 			config.RuntimeParams[name] = value
 		}
 	}
+	return overPostgres(config, limits), nil
+}
+
+// overPostgres is the store over connections as config says.
+func overPostgres(config *pgx.ConnConfig, limits Limits) *Store {
 	pool := stdlib.OpenDB(*config)
 	pool.SetMaxOpenConns(limits.MaxOpen)
 	pool.SetMaxIdleConns(limits.MaxIdle)
 	pool.SetConnMaxIdleTime(limits.MaxIdleTime)
 	pool.SetConnMaxLifetime(limits.MaxLifetime)
 	db := bun.NewDB(pool, postgres.bun())
-	return &Store{dialect: postgres, reader: db, writer: db}, nil
+	return &Store{dialect: postgres, reader: db, writer: db}
 }
 
 // Settings of every SQLite connection. An alert that was acknowledged must

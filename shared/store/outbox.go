@@ -22,25 +22,25 @@ import (
 
 // Outgoing is a message that must be published.
 type Outgoing struct {
-	Subject string
+	Subject string `json:"subject"`
 	// MsgID is the same at every try, so that the stream drops a second publish.
-	MsgID    string
-	Priority int // higher goes first
+	MsgID    string `json:"msg_id"`
+	Priority int    `json:"priority"` // higher goes first
 	// AlertID is the alert that the message shares with the peers, and Version the
 	// version of it; empty in any other message.
-	AlertID string
-	Version int
+	AlertID string `json:"alert_id,omitempty"`
+	Version int    `json:"version,omitempty"`
 	// Peer is the one peer for whom the message is; empty where it is for all alike.
-	Peer federation.SiteID
+	Peer federation.SiteID `json:"peer,omitempty"`
 	// Withdraws says that what was published of the alert before is taken out of the
 	// stream first: it may not leave any more. Without a subject the message does only that.
-	Withdraws bool
-	Payload   []byte
+	Withdraws bool   `json:"withdraws,omitempty"`
+	Payload   []byte `json:"payload"`
 	// Proof is set where another site said it, and this one, as its hub, passes it on.
-	Proof *function.Proof
+	Proof *function.Proof `json:"proof,omitempty"`
 	// Trace is that within which the message was committed, see package tracing. Where
 	// it is empty as the message is put into the outbox, it is that of the context.
-	Trace string
+	Trace string `json:"trace,omitempty"`
 }
 
 // EventMessage is an event as it is published at its site. Its message id is made
@@ -82,9 +82,9 @@ func StoredMessages(own federation.SiteID, at time.Time, alerts []federation.Ale
 
 // Queued is a message in the outbox.
 type Queued struct {
-	ID int64
+	ID int64 `json:"id"`
 	Outgoing
-	QueuedAt time.Time
+	QueuedAt time.Time `json:"queued_at"`
 }
 
 type outboxRow struct {
@@ -142,6 +142,29 @@ func enqueue(ctx context.Context, tx bun.Tx, at time.Time, out ...Outgoing) erro
 	return insertAll(ctx, tx, outboxRows(ctx, at, out), false, "", nil)
 }
 
+// putOut adds to a pipe what writes rows to the outbox, and gives them their ids once that
+// has been seen.
+func putOut(p *pipe, rows []outboxRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	at := make(map[string]int, len(rows)) // no two of a transaction have one message id
+	for i, r := range rows {
+		at[r.MsgID] = i
+	}
+	queued, err := inserting(p, rows, "", "id, msg_id", func(scan func(...any) error) error {
+		var id int64
+		var msg string
+		err := scan(&id, &msg)
+		if i, ok := at[msg]; ok {
+			rows[i].ID = id
+		}
+		return err
+	})
+	p.add(queued)
+	return err
+}
+
 func outboxRows(ctx context.Context, at time.Time, out []Outgoing) []outboxRow {
 	rows := make([]outboxRow, len(out))
 	for i, o := range out {
@@ -174,6 +197,10 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 	if err := waiting(s.reader.NewSelect().Model(&rows), limit).Scan(ctx); err != nil {
 		return nil, failed("reading the outbox", err)
 	}
+	return queuedOf(rows), nil
+}
+
+func queuedOf(rows []outboxRow) []Queued {
 	queued := make([]Queued, len(rows))
 	for i, r := range rows {
 		queued[i] = Queued{
@@ -182,7 +209,7 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 			QueuedAt: r.QueuedAt.Time,
 		}
 	}
-	return queued, nil
+	return queued
 }
 
 func waiting(q *bun.SelectQuery, limit int) *bun.SelectQuery {
@@ -206,10 +233,12 @@ type publishedRow struct {
 
 // Published takes messages out of the outbox that have been published. In the
 // same transaction it notes the sequence of each shared alert, so that an alert is
-// at every moment either in the outbox or known to be in the stream.
-func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) error {
+// at every moment either in the outbox or known to be in the stream. gone are those
+// that were not in the outbox any more: another replica has published them too, or
+// the alert may not leave since.
+func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) (gone []Confirmed, err error) {
 	if len(done) == 0 {
-		return nil
+		return nil, nil
 	}
 	ids := make([]int64, len(done))
 	type key struct {
@@ -229,17 +258,37 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) e
 	published := slices.SortedFunc(maps.Values(newest), func(a, b publishedRow) int {
 		return cmp.Or(strings.Compare(a.AlertID, b.AlertID), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Version, b.Version))
 	})
-	return s.write(ctx, "clearing the outbox", func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Exec(ctx); err != nil || len(published) == 0 {
-			return err
+	taken := make(map[int64]bool, len(done))
+	take := func(scan func(...any) error) error {
+		var id int64
+		err := scan(&id)
+		taken[id] = true
+		return err
+	}
+	err = s.piped(ctx, "clearing the outbox", func(_ context.Context, p *pipe) error {
+		// It need not be on the disk at once: what a crash of the database undoes waits in
+		// the outbox again, and is published again under the same message id.
+		p.add(s.dialect.hasty()...)
+		p.add(statement{
+			query: "DELETE FROM outbox WHERE id = ANY($1) RETURNING id", args: []any{ids}, anew: true, row: take,
+			alone: func(ctx context.Context, tx bun.Tx) error {
+				return readRows(tx.Tx.QueryContext(ctx, tx.NewDelete().Model((*outboxRow)(nil)).Where("id IN ?", bun.Tuple(ids)).Returning("id").String()))(take)
+			},
+		})
+		if len(published) == 0 {
+			return nil
 		}
 		// Another replica may have noted the same; a version that was sent again has a
 		// new place, which in a stream that was lost and made anew is no later one.
-		_, err := tx.NewInsert().Model(&published).On("CONFLICT (alert_id, peer, version) DO UPDATE").
-			Set("sequence = EXCLUDED.sequence").Set("published_at = EXCLUDED.published_at").
-			Where("EXCLUDED.published_at >= p.published_at").Exec(ctx)
+		noted, err := inserting(p, published, "ON CONFLICT (alert_id, peer, version) DO UPDATE "+
+			"SET sequence = EXCLUDED.sequence, published_at = EXCLUDED.published_at WHERE EXCLUDED.published_at >= p.published_at", "", nil)
+		p.add(noted)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(done), func(d Confirmed) bool { return taken[d.ID] }), nil
 }
 
 // Place is where a version of an alert was published.

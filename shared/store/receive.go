@@ -133,6 +133,16 @@ func (s *Store) receive(ctx context.Context, tx bun.Tx, as []federation.Alert, f
 	return arrivals, arrived, nil
 }
 
+// AlertOf is the alert of an origin that has the id given there: NotFound where it is not here.
+func (s *Store) AlertOf(ctx context.Context, origin federation.SiteID, id string) (federation.Alert, error) {
+	var row alertRow
+	err := s.reader.NewSelect().Model(&row).Where("dedup_hash = ?", federation.ReplayHash(origin, id)).Scan(ctx)
+	if err != nil {
+		return federation.Alert{}, failed("reading an alert of "+string(origin), named(err, id))
+	}
+	return row.alert(), nil
+}
+
 // sortByOrigin gives alerts from peers the one order in which all store them, so that
 // two who store the same wait for each other one way only. It is nearly the order in
 // which they were raised, and so that of most indexes.

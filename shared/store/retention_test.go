@@ -53,7 +53,7 @@ func closedAlertsGo(t *testing.T, f fixture) {
 	gone.Version = 2
 	must(s.ReceiveAlerts(t.Context(), []federation.Alert{gone}, nil))(t)
 	first := must(s.Outbox(t.Context(), 1))(t)
-	if err := s.Published(t.Context(), t0, []Confirmed{{Queued: first[0], Sequence: 7}}); err != nil {
+	if _, err := s.Published(t.Context(), t0, []Confirmed{{Queued: first[0], Sequence: 7}}); err != nil {
 		t.Fatal(err)
 	}
 

@@ -83,6 +83,7 @@ var suite = []func(*testing.T, fixture){
 	newerVersionsOfAPeerWin, versionsAtOnceLeaveTheNewest, rowsFromBeforeVersionsAreAsRaised,
 	refusalsAreNotedOnce, refusalsOfWhatIsHeldCount, oldRefusalsGo,
 	whatIsComparedComesInOrder, whatWasSharedSinceIsCounted, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,
+	aPipeStandsOrFallsAsOne, aGateHoldsAtOnce,
 	outboxIsByPriority, publishedRowsGo, publishedAlertsKeepTheirSequence, sharingIsNotedAsOne, outboxIDsNeverReturn,
 	exchangeIsKept, relayedPeers, passedPeers,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
@@ -169,7 +170,7 @@ func clearOutbox(t *testing.T, s *Store) {
 	for _, q := range must(s.Outbox(t.Context(), 1000))(t) {
 		done = append(done, Confirmed{Queued: q})
 	}
-	if err := s.Published(t.Context(), t0, done); err != nil {
+	if _, err := s.Published(t.Context(), t0, done); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -137,12 +137,17 @@ func (b *bed) create(ctx context.Context, name string) (dsn string, err error) {
 		return "", err
 	}
 	u.Path = "/" + name
-	st, err := store.Open(ctx, u.String())
+	return u.String(), migrated(ctx, u.String())
+}
+
+// migrated makes the tables of a site.
+func migrated(ctx context.Context, dsn string) error {
+	st, err := store.Open(ctx, dsn)
 	if err != nil {
-		return "", err
+		return err
 	}
 	_, err = st.Migrate(ctx)
-	return u.String(), errors.Join(err, st.Close())
+	return errors.Join(err, st.Close())
 }
 
 // settle waits until no site has anything left to publish, so that what one side has

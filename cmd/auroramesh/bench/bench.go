@@ -65,7 +65,7 @@ type Sample struct {
 	// CPU is the processor time of one alert or request, here and in PostgreSQL, in
 	// microseconds: of the client and of both sites, with all that they do besides.
 	CPU float64 `json:"cpu_us,omitempty"`
-	// Memory is the most that this process held meanwhile, in megabytes.
+	// Memory is the most that this process held meanwhile, or where the workload says so another, in megabytes.
 	Memory float64 `json:"memory_mb,omitempty"`
 	// More are figures that go with the value, each by its name and unit.
 	More map[string]float64 `json:"more,omitempty"`
@@ -75,7 +75,7 @@ type Sample struct {
 
 // Workloads are those that exist, in the order in which they run.
 func Workloads() []Workload {
-	all := []Workload{ingest}
+	all := []Workload{ingest, ingestProcessor}
 	all = append(all, intakes...)
 	all = append(all, endToEnds...)
 	all = append(all, queries...)
@@ -191,13 +191,15 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 // weighed runs one round, and says what it took of the machine, where the round itself,
 // which may have prepared something first, has not.
 func (b *bed) weighed(ctx context.Context, round func(context.Context) (Sample, error)) (Sample, error) {
-	forgetPeak()
+	forgetPeak("self")
 	before := b.spent()
 	s, err := round(ctx)
 	if s.CPU == 0 && s.items > 0 {
 		s.CPU = per(s.items, b.spent()-before)
 	}
-	s.Memory = peak()
+	if s.Memory == 0 {
+		s.Memory = peak("self")
+	}
 	return s, err
 }
 

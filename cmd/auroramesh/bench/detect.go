@@ -48,8 +48,8 @@ func detect(name, by string, how failure, profile, goal string) Workload {
 		Does:   fmt.Sprintf("from %s of one of three sites until the two others show that its link is not healthy", by),
 		Beside: fmt.Sprintf("the same of one of three agents of Serf in its %s profile, until the two others hold it for failed", profile),
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
-			t, s, p, err := b.sides(ctx, profile)
-			p.own = func(ctx context.Context) (Sample, error) { return t.detect(ctx, how) }
+			d, s, p, err := b.sides(ctx, profile)
+			p.own = func(ctx context.Context) (Sample, error) { return d.detect(ctx, how) }
 			p.beside = func(ctx context.Context) (Sample, error) { return s.detect(ctx, how) }
 			return p, err
 		},
@@ -62,8 +62,8 @@ func restTraffic(profile string) Workload {
 		Does:   "what each of three sites sends to the others at rest",
 		Beside: fmt.Sprintf("what each of three agents of Serf sends in its %s profile", profile),
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
-			t, s, p, err := b.sides(ctx, profile)
-			p.own = func(ctx context.Context) (Sample, error) { return t.idle(ctx, 4*b.window()) }
+			d, s, p, err := b.sides(ctx, profile)
+			p.own = func(ctx context.Context) (Sample, error) { return d.idle(ctx, 4*b.window()) }
 			p.beside = func(ctx context.Context) (Sample, error) { return s.idle(ctx, 4*b.window()) }
 			if err != nil || b.Scale < small {
 				return p, err
@@ -74,9 +74,9 @@ func restTraffic(profile string) Workload {
 }
 
 // sides are the three sites, and the three agents or why they are missing.
-func (b *bed) sides(ctx context.Context, profile string) (t *trio, s *agents, p pair, err error) {
-	if t, err = b.trio(ctx); err != nil {
-		return t, s, pair{end: t.close}, err
+func (b *bed) sides(ctx context.Context, profile string) (d *deployed, s *agents, p pair, err error) {
+	if d, err = b.deploy(ctx, 3, nil); err != nil {
+		return d, s, pair{end: d.close}, err
 	}
 	if profile == "wan" && b.Scale < small {
 		err = missing(fmt.Sprintf("at a scale below %g: it takes most of a minute a round", small))
@@ -86,13 +86,13 @@ func (b *bed) sides(ctx context.Context, profile string) (t *trio, s *agents, p 
 	if why := missing(""); errors.As(err, &why) {
 		p.missing, err = why, nil
 	}
-	p.end = func() error { return errors.Join(t.close(), s.close()) }
-	return t, s, p, err
+	p.end = func() error { return errors.Join(d.close(), s.close()) }
+	return d, s, p, err
 }
 
 // detect has the last site fail, measures until the others see it, and has it back.
-func (t *trio) detect(ctx context.Context, how failure) (s Sample, err error) {
-	m := t.last()
+func (d *deployed) detect(ctx context.Context, how failure) (s Sample, err error) {
+	m := d.last()
 	begun := time.Now()
 	switch how {
 	case killed:
@@ -107,45 +107,45 @@ func (t *trio) detect(ctx context.Context, how failure) (s Sample, err error) {
 	}
 	waiting, cancel := context.WithTimeout(ctx, detectTime)
 	defer cancel()
-	if err := t.until(waiting, federation.LinkDegraded, federation.Down); err != nil {
+	if err := d.until(waiting, federation.LinkDegraded, federation.Down); err != nil {
 		return s, err
 	}
 	s.Value = time.Since(begun).Seconds()
-	if err := t.until(waiting, federation.Down); err != nil {
+	if err := d.until(waiting, federation.Down); err != nil {
 		return s, err
 	}
 	s.More = map[string]float64{"s until the link is down": time.Since(begun).Seconds()}
 	switch how {
 	case killed:
-		err = t.start(ctx, m)
+		err = d.start(ctx, m)
 	case stopped:
 		err = m.each((*process).thaw)
 	case silenced:
 		m.line.Set(linkproxy.Pass)
 	}
-	return s, errors.Join(err, t.whole(ctx))
+	return s, errors.Join(err, d.whole(ctx))
 }
 
 // idle is what the sites send at rest, and what the last one holds of memory.
-func (t *trio) idle(ctx context.Context, d time.Duration) (s Sample, err error) {
-	before, begun := t.passed(), time.Now()
-	if err := pause(ctx, d); err != nil {
+func (d *deployed) idle(ctx context.Context, window time.Duration) (s Sample, err error) {
+	before, begun := d.passed(), time.Now()
+	if err := pause(ctx, window); err != nil {
 		return s, err
 	}
-	n := float64(len(t.sites))
-	s.Value = float64(t.passed()-before) / time.Since(begun).Seconds() / n
-	server, err := t.last().server.resident()
+	n := float64(len(d.sites))
+	s.Value = float64(d.passed()-before) / time.Since(begun).Seconds() / n
+	server, err := d.last().server.resident()
 	if err != nil {
 		return s, err
 	}
-	functions, err := t.last().functions.resident()
+	functions, err := d.last().functions.resident()
 	s.More = map[string]float64{"MB functions of a site": functions, "MB NATS server of a site": server, "bytes/s a link": s.Value * n / (n * (n - 1) / 2)}
 	return s, err
 }
 
 // passed is how many bytes the lines have carried so far.
-func (t *trio) passed() (sum int64) {
-	for _, m := range t.sites {
+func (d *deployed) passed() (sum int64) {
+	for _, m := range d.sites {
 		if m.line != nil {
 			sum += m.line.Passed()
 		}
@@ -158,30 +158,30 @@ var falseAlarms = Workload{
 	Does:   fmt.Sprintf("how often a site holds a link for anything but healthy within ten minutes of %d alerts a second at each of three sites, over lines on which every other read is %s late", busy, jitter),
 	Beside: "nothing",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {
-		t, err := b.trio(ctx)
+		d, err := b.deploy(ctx, 3, nil)
 		return pair{
 			own: func(ctx context.Context) (Sample, error) {
-				return t.alarms(ctx, time.Duration(float64(alarming)*b.Scale))
+				return d.alarms(ctx, time.Duration(float64(alarming)*b.Scale))
 			},
 			missing: "there is nothing to compare with: the goal is none",
-			end:     t.close,
+			end:     d.close,
 		}, err
 	},
 }
 
 // alarms counts what the sites say of their links for a while, under load and jitter.
-func (t *trio) alarms(ctx context.Context, d time.Duration) (Sample, error) {
-	for _, m := range t.sites {
+func (d *deployed) alarms(ctx context.Context, window time.Duration) (Sample, error) {
+	for _, m := range d.sites {
 		if m.line != nil {
 			m.line.Stall(0.5, jitter)
 		}
 	}
 	begun := time.Now()
-	raising, cancel := context.WithTimeout(ctx, d)
+	raising, cancel := context.WithTimeout(ctx, window)
 	defer cancel()
 	var all sync.WaitGroup
-	raised := make([]int, len(t.sites))
-	for i, m := range t.sites {
+	raised := make([]int, len(d.sites))
+	for i, m := range d.sites {
 		all.Go(func() {
 			for pause(raising, time.Second/busy) == nil {
 				if _, err := function.Ask(ctx, m.bus, m.ID, ask.RaiseAlert, draft(federation.High)); err == nil {
@@ -195,7 +195,7 @@ func (t *trio) alarms(ctx context.Context, d time.Duration) (Sample, error) {
 		return Sample{}, ctx.Err()
 	}
 	var told, down, alerts float64
-	for i, m := range t.sites {
+	for i, m := range d.sites {
 		if alerts += float64(raised[i]); raised[i] == 0 {
 			return Sample{}, fmt.Errorf("%s has taken no alert", m.ID)
 		}
@@ -218,5 +218,5 @@ func (t *trio) alarms(ctx context.Context, d time.Duration) (Sample, error) {
 			}
 		}
 	}
-	return Sample{Value: told, More: map[string]float64{"of them down": down, "alerts raised": alerts, "minutes": d.Minutes()}}, nil
+	return Sample{Value: told, More: map[string]float64{"of them down": down, "alerts raised": alerts, "minutes": window.Minutes()}}, nil
 }

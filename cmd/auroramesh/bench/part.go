@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -122,6 +123,34 @@ type process struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
+	err tail // what it complained of at last
+}
+
+// tail is the end of what a process writes.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailSize = 1000
+
+// Write takes more.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	t.text = t.text[max(0, len(t.text)-tailSize):]
+	return len(p), nil
+}
+
+// complaint is what the process has written on its error output at last; nil where it has not.
+func (p *process) complaint() error {
+	p.err.mu.Lock()
+	defer p.err.mu.Unlock()
+	if len(p.err.text) == 0 {
+		return nil
+	}
+	return errors.New(strings.TrimSpace(string(p.err.text)))
 }
 
 // spawn starts this program with other arguments, with its settings from env alone.
@@ -144,7 +173,7 @@ func launch(ctx context.Context, env []string, program string, args ...string) (
 	if err != nil {
 		return nil, err
 	}
-	p.out = bufio.NewReader(out)
+	p.out, p.cmd.Stderr = bufio.NewReader(out), &p.err
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", strings.Join(args, " "), err)
 	}
@@ -164,7 +193,7 @@ func part(ctx context.Context, kind, of string) (*process, at, error) {
 		err = json.Unmarshal(line, &where)
 	}
 	if err != nil {
-		return nil, at{}, errors.Join(fmt.Errorf("the part %s did not start: %w", kind, err), p.end())
+		return nil, at{}, errors.Join(fmt.Errorf("the part %s did not start: %w", kind, err), p.end(), p.complaint())
 	}
 	go func() { _, _ = io.Copy(io.Discard, p.out) }() // ends with the process
 	return p, where, nil
@@ -238,9 +267,9 @@ func (p *process) resident() (float64, error) {
 	return pages * float64(os.Getpagesize()) / 1e6, err
 }
 
-func (p *process) proc(file string) string {
-	return filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), file)
-}
+func (p *process) id() string { return strconv.Itoa(p.cmd.Process.Pid) }
+
+func (p *process) proc(file string) string { return filepath.Join("/proc", p.id(), file) }
 
 // share is how much of a core the process takes within a while, in percent.
 func (p *process) share(ctx context.Context, d time.Duration) (float64, error) {

@@ -65,7 +65,7 @@ func (s *agents) start(ctx context.Context, name, bind string) (*agent, error) {
 		err = json.Unmarshal(line, &first)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the agent %s did not start: %w", name, err), p.end())
+		return nil, errors.Join(fmt.Errorf("the agent %s did not start: %w", name, err), p.end(), p.complaint())
 	}
 	a.addr = first.Addr
 	go a.listen(p.out)

@@ -22,9 +22,13 @@ func (b *bed) spent() time.Duration {
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
 		return 0
 	}
-	total := time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	return time.Duration(own.Utime.Nano()+own.Stime.Nano()) + b.databaseSpent()
+}
+
+// databaseSpent is that of its PostgreSQL alone, where there is one.
+func (b *bed) databaseSpent() (total time.Duration) {
 	if b.postgres == nil {
-		return total
+		return 0
 	}
 	pid, _, _ := strings.Cut(read(filepath.Join(b.postgres.Data(), "postmaster.pid")), "\n")
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -51,12 +55,12 @@ func (b *bed) spent() time.Duration {
 // per is what one of n took of a time that all took, in microseconds.
 func per(n int, d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / float64(n) }
 
-// forgetPeak has the system count the most memory of this process anew; peak is that, in
-// megabytes. Where the system does not count it, it is 0.
-func forgetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) } // peak says what it is without
+// forgetPeak has the system count the most memory of a process anew; peak is that, in
+// megabytes. Where the system does not count it, it is 0. process is its number, or self.
+func forgetPeak(process string) { _ = os.WriteFile("/proc/"+process+"/clear_refs", []byte("5"), 0) } // peak says what it is without
 
-func peak() (megabytes float64) {
-	for line := range bytes.Lines([]byte(read("/proc/self/status"))) {
+func peak(process string) (megabytes float64) {
+	for line := range bytes.Lines([]byte(read("/proc/" + process + "/status"))) {
 		var kilobytes float64
 		if n, _ := fmt.Sscanf(string(line), "VmHWM: %g kB", &kilobytes); n == 1 {
 			return kilobytes / 1024

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // memberlist takes no other
 	"net"
 	"os"
 	"sync/atomic"
