@@ -121,7 +121,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 		}},
 		{Name: "retention", New: func(e Env, _ *function.Bus) function.Function {
 			closed, history, refused := e.Settings.Retention()
-			c := retention.Config{ClosedAlerts: closed, History: history, RefusedAlerts: refused, Compared: e.Settings.Backfill()}
+			c := retention.Config{ClosedAlerts: closed, History: history, RefusedAlerts: refused, Backlog: e.Settings.Backlog().Age, Compared: e.Settings.Backfill()}
 			return retention.New(c, e.Store, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "linkprobe", Mesh: true, New: func(e Env, b *function.Bus) function.Function {

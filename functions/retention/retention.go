@@ -30,6 +30,9 @@ type Config struct {
 	ClosedAlerts  time.Duration
 	History       time.Duration
 	RefusedAlerts time.Duration
+	// Backlog is how long the stream keeps what waits for the peers; as long it is kept
+	// where this site has passed an alert of another on.
+	Backlog time.Duration
 	// Compared is how far back the site compares with its peers.
 	Compared time.Duration
 }
@@ -41,7 +44,7 @@ const margin = 2 * time.Hour
 func New(c Config, st *store.Store, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
 	k := keeper{Config: c, store: st, log: log, now: now,
 		deleted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_retention_deleted_total",
-			Help: "Rows that were let go of because they were kept long enough, by kind: closed_alerts, history or refused_alerts."}, []string{"kind"}),
+			Help: "Rows that were let go of because they were kept long enough, by kind: closed_alerts, history, refused_alerts or passed_alerts (the places of alerts of other sites that were passed on)."}, []string{"kind"}),
 	}
 	reg.MustRegister(k.deleted)
 	for _, kind := range k.kinds() { // so that nothing is told from not looked
@@ -80,6 +83,7 @@ func (k keeper) kinds() []kind {
 		{"refused_alerts", k.RefusedAlerts, func(ctx context.Context, before time.Time, limit int) (int, error) {
 			return k.store.ForgetRefusedAlerts(ctx, before, compared(), limit)
 		}},
+		{"passed_alerts", k.Backlog, k.store.ForgetPassed},
 	}
 }
 

@@ -1,10 +1,13 @@
 package store
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
 )
 
 func exchangeIsKept(t *testing.T, f fixture) {
@@ -73,4 +76,55 @@ func passedPeers(t *testing.T, f fixture) {
 		t.Fatal(err)
 	}
 	equal(t, "then", must(s.PassedPeers(ctx))(t), []federation.SiteID{"site-c"})
+}
+
+// passedOn is a message in which a version of an alert of site-b is passed on.
+func passedOn(version int, withdraws bool) Outgoing {
+	return Outgoing{
+		Subject: "s", MsgID: fmt.Sprint("passed ", version), AlertID: federation.PassedAlertID("site-b", "1"), Version: version, Withdraws: withdraws, Payload: []byte("as it was signed"),
+		Proof: &function.Proof{Site: "site-b", Subject: "signed under", Headers: map[string]string{function.HeaderKey: "U", function.HeaderSignature: "x\u0000y"}},
+	}
+}
+
+func whatIsPassedOnKeepsItsProof(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	a := received(t, "1")
+	pass := func(out Outgoing) func([]Arrived) []Outgoing {
+		return func([]Arrived) []Outgoing { return []Outgoing{out} }
+	}
+	want := passedOn(1, false)
+	must(s.ReceiveAlerts(t.Context(), []federation.Alert{a}, pass(want)))(t)
+	queued := must(s.Outbox(t.Context(), 10))(t)
+	if len(queued) != 1 {
+		t.Fatalf("%d messages wait", len(queued))
+	}
+	equal(t, "the message", queued[0].Outgoing, want)
+
+	// What the origin has taken back leaves in no earlier version, whether it is here or refused.
+	refused := RefusedAlert{OriginSite: "site-b", OriginID: "1", Version: 2, RaisedAt: t0, At: t0}
+	must(s.ReceiveAlerts(t.Context(), nil, pass(passedOn(2, true)), refused))(t)
+	queued = must(s.Outbox(t.Context(), 10))(t)
+	if len(queued) != 1 || queued[0].Version != 2 {
+		t.Fatalf("what waits is %+v", queued)
+	}
+	equal(t, "the alert by its origin's id", must(s.AlertOf(t.Context(), "site-b", "1"))(t).Title, a.Title)
+	if _, err := s.AlertOf(t.Context(), "site-c", "1"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an alert of another origin: %v", err)
+	}
+}
+
+func placesOfWhatWasPassedOnGo(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	for i, at := range []time.Time{t0, after(time.Hour)} {
+		own := Outgoing{AlertID: fmt.Sprint("own-", i), Version: 1}
+		must(s.Published(t.Context(), at, []Confirmed{{Queued: Queued{Outgoing: passedOn(i+1, false)}, Sequence: 1}, {Queued: Queued{Outgoing: own}, Sequence: 2}, {Queued: Queued{Outgoing: passedOn(9, true)}}}))(t)
+	}
+	places := func(alert string) int { return len(must(s.Places(t.Context(), alert, 100))(t)) }
+	passed := federation.PassedAlertID("site-b", "1")
+	if n := places(passed); n != 2 {
+		t.Errorf("%d places are noted", n)
+	}
+	equal(t, "with a limit", must(s.ForgetPassed(t.Context(), after(2*time.Hour), 1))(t), 1)
+	equal(t, "by time", must(s.ForgetPassed(t.Context(), after(time.Minute), 10))(t), 0)
+	equal(t, "left", []int{places(passed), places("own-0"), places("own-1")}, []int{1, 1, 1})
 }

@@ -229,6 +229,7 @@ type publishedRow struct {
 	Version       int               `bun:"version,pk"`
 	Sequence      int64             `bun:"sequence"`
 	PublishedAt   timestamp         `bun:"published_at"`
+	Passed        bool              `bun:"passed"` // it is another site's
 }
 
 // Published takes messages out of the outbox that have been published. In the
@@ -253,7 +254,7 @@ func (s *Store) Published(ctx context.Context, at time.Time, done []Confirmed) (
 		if d.AlertID == "" || d.Sequence == 0 { // an event, or what only withdrew
 			continue
 		}
-		newest[k] = publishedRow{AlertID: d.AlertID, Peer: d.Peer, Version: d.Version, Sequence: int64(d.Sequence), PublishedAt: stamp(at)}
+		newest[k] = publishedRow{AlertID: d.AlertID, Peer: d.Peer, Version: d.Version, Sequence: int64(d.Sequence), PublishedAt: stamp(at), Passed: d.Proof != nil}
 	}
 	published := slices.SortedFunc(maps.Values(newest), func(a, b publishedRow) int {
 		return cmp.Or(strings.Compare(a.AlertID, b.AlertID), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Version, b.Version))

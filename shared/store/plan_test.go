@@ -41,7 +41,7 @@ func grown() map[reflect.Type]map[string]string {
 		reflect.TypeFor[minuteRow]():     {"link_id": "CASE i % 50 WHEN 1 THEN link_id ELSE link_id || i % 50 END", "minute": "minute + i"},
 		reflect.TypeFor[markRow]():       {"alert_id": "alert_id || i", "value": "value || i", "head": "CASE i % 100 WHEN 1 THEN head ELSE 'x' || i END", "created_at": "created_at later"},
 		reflect.TypeFor[outboxRow]():     {"id": "", "alert_id": "alert_id || i", "msg_id": "msg_id || i", "priority": "i % 5", "queued_at": "queued_at later"},
-		reflect.TypeFor[publishedRow]():  {"alert_id": "alert_id || i", "sequence": "i", "published_at": "published_at later"},
+		reflect.TypeFor[publishedRow]():  {"alert_id": "alert_id || i", "sequence": "i", "published_at": "published_at later", "passed": "i % 2 = 1"},
 		reflect.TypeFor[transitionRow](): {"id": "", "at": "at later", "what": "CASE i % 50 WHEN 1 THEN what ELSE what || i % 50 END"},
 		reflect.TypeFor[refusedRow]():    {"origin_alert_id": "origin_alert_id || i", "raised_at": "raised_at later", "at": "at later"},
 		reflect.TypeFor[refusalRow]():    {"sequence": "i", "alert_id": "alert_id || i", "published_at": "published_at later", "at": "at later"},
@@ -314,6 +314,10 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 		}),
 		"ForgetClosedAlerts": one(func(ctx context.Context, s *Store) error {
 			_, err := s.ForgetClosedAlerts(ctx, late, late, 20)
+			return err
+		}),
+		"ForgetPassed": one(func(ctx context.Context, s *Store) error {
+			_, err := s.ForgetPassed(ctx, after(time.Minute), 50)
 			return err
 		}),
 		"ForgetHistory": one(func(ctx context.Context, s *Store) error {

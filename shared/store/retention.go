@@ -61,3 +61,16 @@ func (s *Store) ForgetRefusedAlerts(ctx context.Context, before, comparedFrom ti
 	})
 	return n, err
 }
+
+// ForgetPassed lets go of up to limit places at which alerts of other sites were passed
+// on before a time. The stream must keep nothing that is older.
+func (s *Store) ForgetPassed(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	err = s.write(ctx, "letting go of what was passed on", func(ctx context.Context, tx bun.Tx) error {
+		oldest := s.dialect.forUpdateSkipping(tx.NewSelect().Model((*publishedRow)(nil)).ColumnExpr(s.dialect.place).
+			Where("passed").Where("published_at < ?", stamp(before)).Order("published_at").Limit(int64(limit)))
+		res, err := tx.NewDelete().Model((*publishedRow)(nil)).Where(s.dialect.at, oldest).Exec(ctx)
+		n, err = affected(res, err)
+		return err
+	})
+	return n, err
+}

@@ -19,3 +19,8 @@ CREATE TABLE passed_peers (
     peer  text COLLATE "C" PRIMARY KEY,
     since timestamptz NOT NULL
 );
+
+-- Whether it is an alert of another site that is passed on: where it stands in the stream is of
+-- use for as long as that keeps it.
+ALTER TABLE published_alerts ADD COLUMN passed boolean NOT NULL DEFAULT false;
+CREATE INDEX published_passed ON published_alerts (published_at) WHERE passed;

@@ -19,3 +19,8 @@ CREATE TABLE passed_peers (
     peer  TEXT    PRIMARY KEY,
     since INTEGER NOT NULL
 ) STRICT;
+
+-- Whether it is an alert of another site that is passed on: where it stands in the stream is of
+-- use for as long as that keeps it.
+ALTER TABLE published_alerts ADD COLUMN passed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX published_passed ON published_alerts (published_at) WHERE passed;
