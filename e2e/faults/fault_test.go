@@ -61,6 +61,7 @@ var catalogue = []fault{
 	{"disk-full", machine, 6 * time.Second, 12 * time.Second, smallDisk, diskFull},
 	{"duplicates", machine, time.Second, 2 * time.Second, always, duplicates},
 	{"clock-off", machine, 15 * time.Second, 25 * time.Second, always, clockOff},
+	{"exchange-switched", machine, 8 * time.Second, 15 * time.Second, always, exchangeSwitched},
 	{"database-stopped", database, 30 * time.Second, 30 * time.Second, ownServer, databaseStopped},
 	{"database-locked", database, 6 * time.Second, 15 * time.Second, sqliteFile, databaseLocked},
 }
@@ -272,6 +273,25 @@ func clockOff(_ context.Context, _ *mesh, n *node, r *rand.Rand) (func() error, 
 		ahead = -ahead
 	}
 	return func() error { return set(0) }, set(ahead)
+}
+
+// exchangeSwitched starts the functions of the site again, exchanging alerts in the other way.
+func exchangeSwitched(_ context.Context, _ *mesh, n *node, _ *rand.Rand) (func() error, error) {
+	was, other := n.exchange.Load().(federation.Exchange), federation.ExchangeHub
+	if was == other {
+		other = federation.ExchangeDirect
+	}
+	return func() error { return n.switchTo(was) }, n.switchTo(other)
+}
+
+// switchTo starts the functions of the site again with a way to exchange alerts.
+func (n *node) switchTo(way federation.Exchange) error {
+	return each(n.functions(), func(p *program) error {
+		err := p.kill()
+		n.exchange.Store(way)
+		p.start()
+		return err
+	})
 }
 
 func databaseStopped(_ context.Context, _ *mesh, n *node, _ *rand.Rand) (func() error, error) {

@@ -4,6 +4,7 @@ package faults_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -121,26 +122,86 @@ func (m *mesh) raising(rate int) (enough func()) {
 }
 
 func TestEveryAcceptedAlertIsAtEveryAdmittedPeerOnce(t *testing.T) {
-	p := wanted(t)
-	w := wishes(t)
-	t.Logf("seed %d: AURORAMESH_FAULTS_SEED=%d repeats the schedule", w.seed, w.seed)
+	p, w := wanted(t), wishes(t)
 	m := up(t, options{programs: p, postgres: true, seed: w.seed})
-	all, err := schedule(w.seed, m.kinds(w), int(w.length/pace), w.length)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range all {
-		t.Log(f)
-	}
+	all := m.draw(w)
 	enough := m.raising(rate)
 	m.suffer(all)
 	enough()
+	m.verify(w, len(all))
+}
+
+// The same where the hub passes the alerts on between the leaves. The mesh is at work
+// as it becomes so, site by site, and as it becomes what it was.
+func TestEveryAcceptedAlertIsThereOnceWhereTheHubPassesItOn(t *testing.T) {
+	p, w := wanted(t), wishes(t)
+	m := up(t, options{programs: p, postgres: true, seed: w.seed, compare: 5})
+	all := m.draw(w)
+	enough := m.raising(rate)
+	m.switchTo(federation.ExchangeHub)
+	m.suffer(all)
+	enough()
+	m.passes(true)
+	m.verify(w, len(all))
+
+	enough = m.raising(rate)
+	m.switchTo(federation.ExchangeDirect)
+	enough()
+	m.verify(w, len(all))
+}
+
+// draw is the schedule that a seed makes of the faults that are wished for.
+func (m *mesh) draw(w wish) []planned {
+	m.t.Helper()
+	m.t.Logf("seed %d: AURORAMESH_FAULTS_SEED=%d repeats the schedule", w.seed, w.seed)
+	all, err := schedule(w.seed, m.kinds(w), int(w.length/pace), w.length)
+	m.fatal(err)
+	for _, f := range all {
+		m.t.Log(f)
+	}
+	return all
+}
+
+// verify wants that all is right once the mesh is at rest after so many faults.
+func (m *mesh) verify(w wish, faults int) {
+	m.t.Helper()
 	v := m.settle(3 * time.Minute)
 	answered, refused := m.load.sum()
-	t.Logf("seed %d: %d faults in %v; %d raisings were answered, %d refused", w.seed, len(all), w.length, answered, refused)
+	m.t.Logf("seed %d: %d faults in %v; %d raisings were answered, %d refused", w.seed, faults, w.length, answered, refused)
 	if !v.Right {
-		t.Errorf("the promise was broken; AURORAMESH_FAULTS_SEED=%d repeats the schedule", w.seed)
+		m.t.Errorf("the promise was broken; AURORAMESH_FAULTS_SEED=%d repeats the schedule", w.seed)
 	}
+}
+
+// switchTo changes how the sites exchange alerts, one after the other, while they are at
+// work, and waits until the leaves do as they were told.
+func (m *mesh) switchTo(way federation.Exchange) {
+	m.t.Helper()
+	for _, n := range m.sites {
+		m.fatal(n.switchTo(way))
+		m.fatal(pause(m.t.Context(), time.Second)) // so that for a while they differ
+	}
+	m.passes(way == federation.ExchangeHub)
+}
+
+// passes waits until the leaves get from each other by the hub what they raise, or from
+// each other themselves.
+func (m *mesh) passes(byHub bool) {
+	m.t.Helper()
+	natstest.Within(m.t, time.Minute, fmt.Sprintf("the hub passes alerts on: %t", byHub), func() bool {
+		for _, n := range m.sites {
+			ledger, err := n.api.Deliveries(m.t.Context())
+			if err != nil {
+				return false
+			}
+			for _, d := range ledger.Deliveries {
+				if leaves := n.line != nil && m.site(string(d.Peer)).line != nil; (d.PassedBy != "") != (leaves && byHub) {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }
 
 func TestWhatACutHeldBackIsThereSoonAfterIt(t *testing.T) {

@@ -9,6 +9,7 @@ package faults_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,6 +107,7 @@ type options struct {
 	postgres bool // for the hub; without it every site has SQLite
 	seed     uint64
 	without  []string // functions that no site runs
+	compare  int      // how often sites compare, in seconds; 0: as they do by themselves
 }
 
 // up starts a mesh and waits until every site is known to every other.
@@ -146,6 +149,7 @@ func (m *mesh) add(o options, id string) {
 	m.t.Helper()
 	dir := filepath.Join(m.dir, id)
 	n := &node{id: id, storeDir: filepath.Join(dir, "jetstream"), dsn: "sqlite:" + filepath.Join(dir, "site.db")}
+	n.exchange.Store(federation.ExchangeDirect)
 	m.fatal(os.MkdirAll(n.storeDir, 0o700))
 	m.disk(n)
 	for _, port := range []*int{&n.ports.api, &n.ports.nats, &n.ports.leaf} {
@@ -172,6 +176,7 @@ func (m *mesh) add(o options, id string) {
 		"FEDERATION_SITE_ID=" + id, "FEDERATION_SITE_TIER=" + string(tier),
 		"FEDERATION_HEARTBEAT_INTERVAL_SECONDS=1", "FEDERATION_DEGRADED_AFTER_SECONDS=3", "FEDERATION_DOWN_AFTER_SECONDS=6",
 		"NATS_URL=nats://" + address(n.ports.nats), "DATABASE_URL=" + n.dsn, "HTTP_LISTEN=" + address(n.ports.api), "LOG_LEVEL=warn",
+		"FEDERATION_RECONCILE_INTERVAL_SECONDS=" + strconv.Itoa(cmp.Or(o.compare, 30)),
 		"FEDERATION_IDENTITY_DIR=" + filepath.Join(dir, "identity"), // which outlives whatever happens to the data
 	}
 	natstest.Within(m.t, time.Minute, "the database of "+id+" is migrated", func() bool {

@@ -38,6 +38,7 @@ type node struct {
 	database *program         // nil: SQLite
 	dsn      string
 	nats     *program
+	exchange atomic.Value // how the site exchanges alerts, a federation.Exchange
 	bare     atomic.Bool  // the NATS server runs without JetStream
 	clock    atomic.Int64 // how far the clock of the functions is ahead
 	storeDir string
@@ -156,11 +157,12 @@ func (n *node) run(binary string, names ...string) func() *exec.Cmd {
 	return func() *exec.Cmd {
 		ahead := time.Duration(n.clock.Load())
 		cmd := exec.Command(binary, append([]string{"run"}, names...)...)
-		cmd.Env = n.env
+		env := append(slices.Clip(n.env), fmt.Sprint("FEDERATION_EXCHANGE=", n.exchange.Load()))
 		if ahead != 0 {
 			cmd = exec.Command("/proc/self/exe", names...)
-			cmd.Env = append(slices.Clip(n.env), clockEnv+"="+ahead.String())
+			env = append(env, clockEnv+"="+ahead.String())
 		}
+		cmd.Env = env
 		return cmd
 	}
 }

@@ -63,7 +63,11 @@ func (l ledger) alertDeliveries(ctx context.Context, id ask.AlertID) (federation
 			if err != nil {
 				return federation.AlertDeliveries{}, err
 			}
-			d.State, d.Detail = passedState(a, sharing, relays.Hub, p, said[p], found[store.Way{Peer: p, Direction: federation.Outbound}])
+			held, err := out.keeps(ctx, sharing)
+			if err != nil {
+				return federation.AlertDeliveries{}, err
+			}
+			d.State, d.Detail = passedState(a, sharing, held, relays.Hub, p, said[p], found[store.Way{Peer: p, Direction: federation.Outbound}])
 		} else if d.State, d.Detail, err = l.state(ctx, a, gates, since[p], out, p); err != nil {
 			return federation.AlertDeliveries{}, err
 		}
@@ -167,10 +171,8 @@ func (l ledger) delivery(ctx context.Context, a federation.Alert, s store.Sharin
 		return federation.DeliveryQueued, "it waits in the outbox", nil
 	case s.Sequence == 0:
 		return federation.DeliveryUnknown, unrecorded, nil
-	case !s.In(out.made, out.state.FirstSeq, out.state.LastSeq):
-		return federation.DeliveryUnknown, "the stream no longer holds it, so the acknowledgements prove nothing", nil
 	}
-	switch held, err := out.holds(ctx, s.Sequence); {
+	switch held, err := out.keeps(ctx, s); {
 	case err != nil:
 		return "", "", err
 	case !held:
@@ -202,10 +204,13 @@ func sharedAs(a federation.Alert, peer federation.SiteID) string {
 	return subject.AlertTo(a.SharedSeverity, peer)
 }
 
-// holds reports whether the stream still has what was stored at a place in it. It
-// may have let go of that although it holds older ones; see the function backlog.
-func (o outgoing) holds(ctx context.Context, sequence uint64) (bool, error) {
-	_, err := o.GetMsg(ctx, sequence)
+// keeps reports whether the stream still has the version of an alert. It may have let
+// go of that although it holds older ones; see the function backlog.
+func (o outgoing) keeps(ctx context.Context, s store.Sharing) (bool, error) {
+	if !s.In(o.made, o.state.FirstSeq, o.state.LastSeq) {
+		return false, nil
+	}
+	_, err := o.GetMsg(ctx, s.Sequence)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return false, nil

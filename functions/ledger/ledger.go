@@ -2,10 +2,11 @@
 // acknowledges an alert after its commit, so the durable consumer at the origin is
 // the proof, and the ledger only reads it: this site's consumers for what goes out,
 // and across the leafnode the one that each peer keeps for this site for what comes
-// in. Where the hub passes alerts on there is none, and the proof is what the peer said
-// when it last compared, or says when it is asked for one alert. The one book of its own is that of the alerts that a peer acknowledged without
-// storing them, which the origin's server tells once and does not keep. Beside it the
-// ledger keeps what the last drills found out, for they prove the same.
+// in. Where the hub passes alerts on there is none, and the proof is what the peer
+// found as it last compared, or says when it is asked for one alert. The one book of
+// its own is that of the alerts that a peer acknowledged without storing them, which
+// the origin's server tells once and does not keep. Beside it the ledger keeps what
+// the last drills found out, for they prove the same.
 package ledger
 
 import (
@@ -105,7 +106,7 @@ func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveri
 	if err != nil {
 		return federation.Deliveries{}, err
 	}
-	reachable := len(relays.From) > 0 && l.reaches(ctx, relays.Hub)
+	reachable := relays.Hub != "" && len(relays.From) > 0 && l.reaches(ctx, relays.Hub)
 	var (
 		rows = make([]federation.Delivery, 2*len(peers))
 		errs = make([]error, 2*len(peers))

@@ -96,8 +96,9 @@ func (l ledger) words(ctx context.Context, peers []federation.SiteID, id string)
 }
 
 // passedState is where an alert stands, that its gate admits, on its way to a peer to
-// which the hub passes it on: as the peer says, or proved by the last comparison.
-func passedState(a federation.Alert, s store.Sharing, hub, peer federation.SiteID, w word, r federation.Reconciliation) (state federation.DeliveryState, why string) {
+// which the hub passes it on: as the peer says, or proved by the last comparison. held
+// says that the stream still holds it.
+func passedState(a federation.Alert, s store.Sharing, held bool, hub, peer federation.SiteID, w word, r federation.Reconciliation) (state federation.DeliveryState, why string) {
 	switch {
 	case w.Version >= a.Version && w.Refused:
 		return federation.DeliveryRefused, readable(w.Reason)
@@ -109,10 +110,14 @@ func passedState(a federation.Alert, s store.Sharing, hub, peer federation.SiteI
 		return federation.DeliveryQueued, "it waits in the outbox"
 	case s.Sequence == 0:
 		return federation.DeliveryUnknown, unrecorded
-	case w.answered:
+	case w.answered && held:
 		return federation.DeliveryQueued, fmt.Sprintf("%s passes it on, and %s says that it does not have it yet", hub, peer)
+	case w.answered:
+		return federation.DeliveryUnknown, fmt.Sprintf("the stream no longer holds it, and %s says that it does not have it: it was let go of, or a comparison brings it", peer)
 	case r.Proves(a.CreatedAt, s.PublishedAt):
 		return federation.DeliveryStored, fmt.Sprintf("as the last comparison found; %s does not answer now", peer)
+	case !held:
+		return federation.DeliveryUnknown, fmt.Sprintf("the stream no longer holds it, and %s does not answer", peer)
 	}
 	return federation.DeliveryQueued, fmt.Sprintf("%s passes it on; %s does not answer, and no comparison proves that it has it", hub, peer)
 }

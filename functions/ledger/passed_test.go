@@ -17,6 +17,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
+	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
 const passing federation.SiteID = "site-h"
@@ -165,20 +166,34 @@ func TestOfOneAlertThatTheHubPassesOnThePeerIsAsked(t *testing.T) {
 	b.raise(t, "low", federation.Low, at)
 	published := func(a federation.Alert, at time.Time) {
 		t.Helper()
-		done := store.Confirmed{Queued: store.Queued{Outgoing: store.Outgoing{AlertID: a.ID, Version: a.Version}}, Sequence: 1}
+		place, err := b.bus.JetStream().Publish(t.Context(), subject.Alert(a.Severity), []byte("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := store.Confirmed{Queued: store.Queued{Outgoing: store.Outgoing{AlertID: a.ID, Version: a.Version}}, Sequence: place.Sequence}
 		if _, err := b.store.Published(t.Context(), at, []store.Confirmed{done}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	equal(t, "without a record of it", state("a"), "unknown: there is no record of its sharing: it was raised under another gate, or before such records were kept")
 	equal(t, "what stays", state("low"), "kept: severity low is below high, the lowest that passes")
-	published(a, at)
+	published(a, time.Now())
 	equal(t, "with the peer away", state("a"), "queued: site-h passes it on; site-b does not answer, and no comparison proves that it has it")
 	r := federation.Reconciliation{At: time.Now(), From: at.Add(-time.Hour), Until: at.Add(30 * time.Second), Compared: 1}
-	if err := b.store.RecordReconciliation(t.Context(), peer, federation.Outbound, r); err != nil {
-		t.Fatal(err)
+	compared := func() {
+		t.Helper()
+		if err := b.store.RecordReconciliation(t.Context(), peer, federation.Outbound, r); err != nil {
+			t.Fatal(err)
+		}
 	}
+	compared()
+	equal(t, "compared before it was published", state("a"), "queued: site-h passes it on; site-b does not answer, and no comparison proves that it has it")
+	r.At, r.Until = time.Now(), time.Now()
+	compared()
 	equal(t, "with the peer away after a comparison", state("a"), "stored: as the last comparison found; site-b does not answer now")
+	r.At, r.Lost = time.Now(), 1
+	compared()
+	equal(t, "after one that missed some", state("a"), "queued: site-h passes it on; site-b does not answer, and no comparison proves that it has it")
 
 	away := natstest.Bus(t, leaf(t, top), peer, "reconcile")
 	theirs := storetest.Open(t)
@@ -187,6 +202,16 @@ func TestOfOneAlertThatTheHubPassesOnThePeerIsAsked(t *testing.T) {
 	natstest.Eventually(t, "the peer is asked", func() bool {
 		return state("a") == "queued: site-h passes it on, and site-b says that it does not have it yet"
 	})
+	let := b.raise(t, "let go of", federation.High, at)
+	published(let, at)
+	alerts, err := b.bus.JetStream().Stream(t.Context(), subject.AlertStream(own))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alerts.DeleteMsg(t.Context(), alerts.CachedInfo().State.LastSeq); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "with nothing of it left", state(let.ID), "unknown: the stream no longer holds it, and site-b says that it does not have it: it was let go of, or a comparison brings it")
 	if _, err := theirs.ReceiveAlerts(t.Context(), []federation.Alert{federation.Share(a, natstest.Identity(own)).Received("there", time.Now())}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,9 @@ const (
 	maxAckPending = 10_000
 )
 
+// overtakenMost is how often a step is looked at that another replica is in the middle of.
+const overtakenMost = 10
+
 // New is the function for one site. gate is that of a peer for which none is set.
 func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
 	a := admitter{gate, st, bus, now}
@@ -97,22 +100,37 @@ func (a admitter) admitAll(ctx context.Context) error {
 // another replica, over which the older one was written here.
 func (a admitter) admitEach(ctx context.Context, meant func(federation.SiteID) bool) error {
 	now, err := a.standings(ctx, meant)
-	for err == nil {
-		var failed []error
+	for tries := 1; err == nil; tries++ {
+		var failed, overtaken []error
 		for _, p := range slices.Sorted(maps.Keys(now)) {
-			if err := a.admit(ctx, p, now[p]); err != nil {
-				failed = append(failed, fmt.Errorf("admitting %s: %w", p, err))
+			err := a.admit(ctx, p, now[p])
+			if err != nil {
+				err = fmt.Errorf("admitting %s: %w", p, err)
+			}
+			if isGone(err) {
+				overtaken = append(overtaken, err)
+			} else {
+				failed = append(failed, err)
 			}
 		}
 		if err := errors.Join(failed...); err != nil {
 			return err
 		}
 		before := now
-		if now, err = a.standings(ctx, meant); err == nil && reflect.DeepEqual(now, before) {
-			return nil
+		if now, err = a.standings(ctx, meant); err != nil || !reflect.DeepEqual(now, before) {
+			continue
 		}
+		if err := errors.Join(overtaken...); err == nil || tries >= overtakenMost {
+			return err
+		} // else whoever was first is still at it
 	}
 	return err
+}
+
+// isGone reports whether a lane went while it was worked on: another replica, or
+// another trigger, has taken the same step at the same moment.
+func isGone(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDoesNotExist)
 }
 
 // standings is where the ways to the known peers stand that are meant.

@@ -501,7 +501,8 @@ type passedOn struct {
 
 const passing federation.SiteID = "site-h"
 
-func byHub(t *testing.T) passedOn {
+// byHub makes them, after they have compared before.
+func byHub(t *testing.T, before ...federation.Reconciliation) passedOn {
 	t.Helper()
 	top, leaf := servers(t)
 	third := natstest.StartLeaf(t, nats.DevLeaf, top, func(o *server.Options) {
@@ -522,6 +523,11 @@ func byHub(t *testing.T) passedOn {
 		p.lanes = append(p.lanes, c)
 	}
 	p.hears(time.Time{})
+	for _, r := range before {
+		if err := p.to.RecordReconciliation(t.Context(), origin, federation.Inbound, r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	reachable(t, leaf)
 	natstest.Eventually(t, "the receiver reaches the hub", func() bool {
 		reached, err := natstest.Bus(t, leaf, peer, "look").Reaches(t.Context(), passing)
@@ -596,6 +602,15 @@ func TestAnOriginThatTheHubPassesOnIsComparedWhenThereIsSomethingToProve(t *test
 	p.ticks(3)
 	if again := p.last().At; !again.Equal(proved.At) {
 		t.Errorf("with all proved they compared again, %s later", again.Sub(proved.At))
+	}
+}
+
+func TestAnOriginThatTheHubPassesOnIsComparedInFullOnceInTenMinutes(t *testing.T) {
+	before := federation.Reconciliation{At: time.Now().Add(-10 * time.Minute), From: time.Now().Add(-2 * time.Hour), Until: time.Now().Add(-11 * time.Minute)}
+	p := byHub(t, before)
+	natstest.Within(t, 30*time.Second, "they compare though there is nothing to prove", func() bool { return p.last().At.After(before.At.Add(time.Minute)) })
+	if r := p.last(); r.Until.Sub(r.From) < 23*time.Hour {
+		t.Errorf("that look goes from %s to %s, not over all", r.From, r.Until)
 	}
 }
 

@@ -29,7 +29,7 @@ type Delivery struct {
 	// that and is not among Pending is stored, or refused. Nil where none is passed, and
 	// before the first comparison.
 	ProvedUntil *time.Time `json:"proved_until,omitempty"`
-	// Reachable says whether the origin's JetStream answered. That of this site
+	// Reachable says whether the origin's JetStream answered, or that of the hub that passes on. That of this site
 	// does, or there is no answer at all; so it is false for inbound alone.
 	Reachable bool `json:"reachable"`
 	// Detail says in words why figures are missing.
