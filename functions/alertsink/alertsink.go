@@ -144,8 +144,14 @@ func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 	// Counted only now: a batch that fails comes again, one by one.
 	s.received.WithLabelValues(string(from), "echo").Add(float64(echoes))
 	s.received.WithLabelValues(string(from), "refused").Add(float64(len(refused)))
-	for _, arrival := range arrivals {
-		s.received.WithLabelValues(string(from), outcomes[arrival]).Inc()
+	for arrival, outcome := range outcomes {
+		n := 0
+		for _, a := range arrivals {
+			if a == arrival {
+				n++
+			}
+		}
+		s.received.WithLabelValues(string(from), outcome).Add(float64(n))
 	}
 	if len(rows) > 0 {
 		if err := s.bus.Nudge("alertrelay"); err != nil {
@@ -163,10 +169,17 @@ func (s sink) take(ctx context.Context, shared []federation.SharedAlert) error {
 // it would else be kept here as it was, after its origin made it harmless or took it back.
 func (s sink) decide(ctx context.Context, gate federation.Gate, shared []federation.SharedAlert) ([]federation.Decision, error) {
 	decisions := make([]federation.Decision, len(shared))
+	refused := false
+	for i, a := range shared {
+		decisions[i] = gate.Decide(a.Severity, a.TLP, a.Source)
+		refused = refused || !decisions[i].Admitted
+	}
+	if !refused {
+		return decisions, nil
+	}
 	coming := map[string]bool{}
 	var hashes []string
 	for i, a := range shared {
-		decisions[i] = gate.Decide(a.Severity, a.TLP, a.Source)
 		if hash := federation.ReplayHash(a.OriginSite, a.OriginID); decisions[i].Admitted {
 			coming[hash] = true
 		} else {
