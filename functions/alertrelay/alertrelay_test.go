@@ -145,4 +145,3 @@ func TestAnAlertThatMayNotLeaveAnyMoreIsTakenOutOfTheStream(t *testing.T) {
 	r.handOver(append(queued, next...))
 	r.until("next")
 }
-
