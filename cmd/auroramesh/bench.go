@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ type benchCmd struct {
 	Names    []string `arg:"" optional:"" name:"name" help:"What to measure, each by its name or by what several begin with, such as intake; all, where nothing is named."`
 	Rounds   int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
 	Scale    float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
+	Growth   bool     `help:"Measure each workload at a tenth of the scale, at it and at ten times of it, and print the exponents of what it costs."`
 	JSON     bool     `name:"json" help:"Print the report as JSON instead of a table."`
 	Profiles string   `type:"path" placeholder:"DIR" help:"Write a CPU and an allocation profile of each workload to a directory, for go tool pprof."`
 	Verbose  bool     `short:"v" help:"Log what the sites warn of."`
@@ -39,6 +41,7 @@ Workloads:
 Examples:
   auroramesh bench
   auroramesh bench ingest query-64 --rounds 9
+  auroramesh bench --growth ingest queue --rounds 1
   auroramesh bench --scale 0.1 --json | jq '.results[] | {name, ratio}'
   auroramesh bench ingest --profiles /tmp/profiles && go tool pprof -top /tmp/profiles/ingest.cpu`)
 	return b.String()
@@ -50,10 +53,18 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 	if c.Verbose {
 		log = slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	report, err := bench.Run(ctx, bench.Options{
+	o := bench.Options{
 		Names: c.Names, Rounds: c.Rounds, Scale: c.Scale, Profiles: c.Profiles, Version: version, Log: log,
 		Progress: func(line string) { fmt.Fprintln(io.err, line) },
-	})
+	}
+	if c.Growth {
+		growth, err := bench.RunGrowth(ctx, o)
+		if err != nil || c.JSON {
+			return cmp.Or(err, writeJSON(io.out, growth))
+		}
+		return writeGrowth(io.out, growth)
+	}
+	report, err := bench.Run(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -63,8 +74,48 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 	return writeBench(io.out, report)
 }
 
+func writeGrowth(w io.Writer, g bench.Growth) error {
+	t := newTable(w, "WORKLOAD", "SCALE", "VALUE", "P99", "CPU", "MEMORY", "COST^", "CPU^", "MEMORY^")
+	exponent := func(e *float64) string {
+		if e == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.2f", *e)
+	}
+	figure := func(v float64, format string) string {
+		if v == 0 {
+			return "-"
+		}
+		return fmt.Sprintf(format, v)
+	}
+	for _, x := range g.Grown {
+		for i, p := range x.Points {
+			cells := []string{x.Name, fmt.Sprintf("%g", p.Scale), bench.Format(p.Value, x.Unit), figure(p.P99, "%.1f ms"), figure(p.CPU, "%.0f µs"), figure(p.Memory, "%.0f MB"), "", "", ""}
+			if i == len(x.Points)-1 {
+				copy(cells[6:], []string{exponent(x.Cost), exponent(x.CPU), exponent(x.Memory)})
+			}
+			t.row(cells...)
+		}
+	}
+	if err := t.write(w); err != nil {
+		return err
+	}
+	for _, x := range g.Grown {
+		for _, p := range x.Points {
+			for _, name := range slices.Sorted(maps.Keys(p.More)) {
+				if _, err := fmt.Fprintf(w, "%s at %g: %s %.4g\n", x.Name, p.Scale, name, p.More[name]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	_, err := fmt.Fprintf(w, "\nThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %d rounds. auroramesh %s, %s, %s, %d CPUs, %s.\n",
+		g.Rounds, g.Version, g.Go, g.OS, g.CPUs, g.At.Format(time.RFC3339))
+	return err
+}
+
 func writeBench(w io.Writer, r bench.Report) error {
-	t := newTable(w, "WORKLOAD", "MESH", "FROM", "TO", "P99", "CPU", "MEMORY", "BESIDE", "FROM", "TO", "P99", "CPU", "RATIO", "FROM", "TO", "GOAL")
+	t := newTable(w, "WORKLOAD", "MESH", "FROM", "TO", "P99", "CPU", "MEMORY", "BESIDE", "FROM", "TO", "P99", "CPU", "MEMORY", "RATIO", "FROM", "TO", "GOAL")
 	p99 := func(s bench.Series) string {
 		if s.P99 == 0 {
 			return "-"
@@ -79,9 +130,9 @@ func writeBench(w io.Writer, r bench.Report) error {
 	}
 	for _, x := range r.Results {
 		value := func(v float64) string { return bench.Format(v, x.Unit) }
-		beside := []string{"not run", "-", "-", "-", "-", "-", "-", "-"}
+		beside := []string{"not run", "-", "-", "-", "-", "-", "-", "-", "-"}
 		if x.NotRun == "" {
-			beside = []string{value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside), cpu(x.Beside),
+			beside = []string{value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside), cpu(x.Beside), fmt.Sprintf("%.0f MB", x.Beside.Memory),
 				fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.2f", x.Ratio.Min), fmt.Sprintf("%.2f", x.Ratio.Max)}
 		}
 		own := []string{x.Name, value(x.Own.Median), value(x.Own.Min), value(x.Own.Max), p99(x.Own), cpu(x.Own), fmt.Sprintf("%.0f MB", x.Own.Memory)}

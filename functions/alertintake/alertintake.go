@@ -63,14 +63,15 @@ type intake struct {
 
 // raise takes in one alert, without a record in the audit log.
 func (i intake) raise(ctx context.Context, n federation.NewAlert) (ask.Raised, error) {
-	all, err := i.raiseAll(ctx, ask.AlertsRaising{Items: []ask.AlertRaising{{Alert: n}}})
+	one, err := i.raising(ask.AlertRaising{Alert: n})
 	if err != nil {
 		return ask.Raised{}, err
 	}
-	if p := all.Items[0].Problem; p != nil {
-		return ask.Raised{}, p
+	became := i.storeEach(ctx, []store.Raising{one})[0]
+	if became.err != nil {
+		return ask.Raised{}, fmt.Errorf("storing an alert: %w", became.err)
 	}
-	return all.Items[0].Raised, nil
+	return ask.Raised{Alert: became.Alert, Created: became.Created, Unreadable: n.IOCs.Unreadable}, nil
 }
 
 // raiseAll takes in alerts that came together, in one transaction. What is wrong with
@@ -96,7 +97,12 @@ func (i intake) raiseAll(ctx context.Context, r ask.AlertsRaising) (ask.AlertsRa
 			answers[n].Problem = i.problem(ctx, fmt.Errorf("storing an alert: %w", became.err))
 			continue
 		}
-		answers[n].Raised = ask.Raised{Alert: became.Alert, Created: became.Created, Unreadable: r.Items[n].Alert.IOCs.Unreadable}
+		data, err := json.Marshal(became.Alert)
+		if err != nil {
+			answers[n].Problem = i.problem(ctx, fmt.Errorf("encoding an alert: %w", err))
+			continue
+		}
+		answers[n] = ask.AlertRaised{Alert: data, ID: became.Alert.ID, TLP: became.Alert.TLP, Created: became.Created, Unreadable: r.Items[n].Alert.IOCs.Unreadable}
 	}
 	return ask.AlertsRaised{Items: i.fitting(answers)}, nil
 }
@@ -207,15 +213,13 @@ func (i intake) fitting(answers []ask.AlertRaised) []ask.AlertRaised {
 	}
 	room := i.most() - ask.MaxRaisingBytes - 1000*len(answers)
 	for n, a := range answers {
-		if a.Created || a.Problem != nil {
-			continue
+		switch {
+		case a.Created || a.Problem != nil:
+		case len(a.Alert) > room:
+			answers[n].Alert = nil
+		default:
+			room -= len(a.Alert)
 		}
-		data, err := json.Marshal(a.Alert)
-		if err != nil || len(data) > room {
-			answers[n].Alert, answers[n].Elsewhere = federation.Alert{ID: a.Alert.ID}, true
-			continue
-		}
-		room -= len(data)
 	}
 	return answers
 }

@@ -144,32 +144,19 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	if err != nil {
 		return err
 	}
-	var isNew map[int]bool
-	if len(pass.peers) > 0 {
-		if isNew, err = s.anew(ctx, all, refused); err != nil {
-			return err
-		}
+	if pass.isNew, err = s.anew(ctx, all, refused, pass); err != nil {
+		return err
 	}
 	arrivals, err := s.store.ReceiveAlerts(ctx, rows, func(arrived []store.Arrived) (out []store.Outgoing) {
 		var stored []federation.Alert
-		came := make(map[string]int, len(arrived)) // the version of what arrived, by dedup hash
 		for _, a := range arrived {
-			came[a.Alert.DedupHash] = a.Alert.Version
 			if a.Arrival == store.Stored {
 				stored = append(stored, a.Alert)
 				continue
 			}
 			out = append(out, store.EventMessage(own, federation.Event{Kind: federation.AlertUpdated, At: at, Alert: &a.Alert}, a.Alert.ID))
 		}
-		out = append(out, store.StoredMessages(own, at, stored)...)
-		for i, m := range all {
-			_, alone, _ := subject.PassedOn(m.Proof.Subject)
-			hash := federation.ReplayHash(m.Said.OriginSite, m.Said.OriginID)
-			if m.Proof.Site == from && m.Said.OriginSite == from && (came[hash] == max(m.Said.AlertVersion, 1) || isNew[i] || alone != "" || m.Said.Retraction != nil) {
-				out = append(out, pass.messages(m)...)
-			}
-		}
-		return out
+		return append(append(out, store.StoredMessages(own, at, stored)...), pass.on(from, all, arrived)...)
 	}, notes...)
 	if err != nil {
 		return fmt.Errorf("storing %d alerts of %s: %w", len(rows), from, err)
@@ -212,11 +199,18 @@ func (s sink) count(origin federation.SiteID, n tally) {
 // it would else be kept here as it was, after its origin made it harmless or took it back.
 func (s sink) decide(ctx context.Context, gates federation.Gates, all []signed) ([]federation.Decision, error) {
 	decisions := make([]federation.Decision, len(all))
+	refused := false
+	for i, m := range all {
+		decisions[i] = gates.For(m.Said.OriginSite).Decide(m.Said.Severity, m.Said.TLP, m.Said.Source)
+		refused = refused || !decisions[i].Admitted
+	}
+	if !refused {
+		return decisions, nil
+	}
 	coming := map[string]bool{}
 	var hashes []string
 	for i, m := range all {
 		a := m.Said
-		decisions[i] = gates.For(a.OriginSite).Decide(a.Severity, a.TLP, a.Source)
 		if hash := federation.ReplayHash(a.OriginSite, a.OriginID); decisions[i].Admitted {
 			coming[hash] = true
 		} else {

@@ -42,8 +42,9 @@ func (s sink) directed(ctx context.Context, from federation.SiteID, all []signed
 // passing is what this site, as their hub, passes on for its peers. The database says for
 // whom, not the settings: while these change, one process may have others than the next.
 type passing struct {
-	hub   federation.SiteID
+	hub   federation.SiteID // empty where this site is none
 	peers []federation.SiteID
+	isNew map[int]bool // see [sink.anew]
 }
 
 func (s sink) passing(ctx context.Context) (passing, error) {
@@ -52,7 +53,31 @@ func (s sink) passing(ctx context.Context) (passing, error) {
 		return passing{}, nil
 	}
 	peers, err := s.store.PassedPeers(ctx)
-	return passing{me.ID, peers}, err
+	return passing{hub: me.ID, peers: peers}, err
+}
+
+// on is the messages in which what came of an origin is passed on: what has arrived here,
+// what only the gate of this site keeps out, and what was sent again for one peer. What was
+// here before was passed on then.
+func (p passing) on(from federation.SiteID, all []signed, arrived []store.Arrived) (out []store.Outgoing) {
+	if p.hub == "" {
+		return nil
+	}
+	came := make(map[string]int, len(arrived)) // the version, by dedup hash
+	for _, a := range arrived {
+		came[a.Alert.DedupHash] = a.Alert.Version
+	}
+	for i, m := range all {
+		a := m.Said
+		if m.Proof.Site != from || a.OriginSite != from || len(p.peers) == 0 && a.Retraction == nil {
+			continue
+		}
+		_, alone, _ := subject.PassedOn(m.Proof.Subject)
+		if p.isNew[i] || alone != "" || a.Retraction != nil || came[federation.ReplayHash(a.OriginSite, a.OriginID)] == max(a.AlertVersion, 1) {
+			out = append(out, p.messages(m)...)
+		}
+	}
+	return out
 }
 
 // messages are those in which an alert is passed on as its origin has signed it: to all
@@ -61,7 +86,7 @@ func (s sink) passing(ctx context.Context) (passing, error) {
 func (p passing) messages(m signed) (out []store.Outgoing) {
 	a := m.Said
 	severity, alone, ok := subject.PassedOn(m.Proof.Subject)
-	if !ok || p.hub == "" {
+	if !ok {
 		return nil
 	}
 	message := func(subj string, to federation.SiteID, again string) store.Outgoing {
@@ -95,7 +120,10 @@ func (p passing) messages(m signed) (out []store.Outgoing) {
 
 // anew reports of the alerts that the gate refuses, by index, which have not been
 // refused, nor taken in, before: those are passed on already.
-func (s sink) anew(ctx context.Context, all []signed, refused function.Refused) (map[int]bool, error) {
+func (s sink) anew(ctx context.Context, all []signed, refused function.Refused, p passing) (map[int]bool, error) {
+	if len(p.peers) == 0 {
+		return nil, nil
+	}
 	ids := map[federation.SiteID][]string{}
 	for i := range refused {
 		a := all[i].Said

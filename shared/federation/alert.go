@@ -235,8 +235,16 @@ type Origin struct {
 
 // Alert makes the row of the local queue from what was raised. id is a UUIDv7.
 func (n NewAlert) Alert(id string, at time.Time) Alert {
+	a := n.row(id, at)
+	a.DedupHash = DedupHash(a.Title, a.Source, a.IOCs)
+	a.release()
+	return a
+}
+
+// row is an alert of a queue, but for what tells it from others.
+func (n NewAlert) row(id string, at time.Time) Alert {
 	at = at.UTC().Truncate(time.Microsecond)
-	a := Alert{
+	return Alert{
 		ID: id, Version: 1, Title: strings.TrimSpace(n.Title), Description: n.Description, Severity: n.Severity, TLP: n.TLP.OrDefault(), Status: New,
 		Source: n.Source, AssetType: n.AssetType,
 		AffectedAssets:  orEmpty(n.AffectedAssets),
@@ -244,9 +252,6 @@ func (n NewAlert) Alert(id string, at time.Time) Alert {
 		MitreTechniques: orEmpty(n.MitreTechniques),
 		RawLog:          string(n.RawLog), ObservedAt: utc(n.ObservedAt), CreatedAt: at, UpdatedAt: at,
 	}
-	a.DedupHash = DedupHash(a.Title, a.Source, a.IOCs)
-	a.release()
-	return a
 }
 
 func first[T any](s []T, n int) []T { return s[:min(n, len(s))] }

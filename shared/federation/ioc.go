@@ -78,6 +78,13 @@ func (in IOCInput) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads any shape. It fails only on bytes that are no JSON.
 func (in *IOCInput) UnmarshalJSON(data []byte) error {
 	*in = IOCInput{}
+	if iocs, ok := written(data); ok {
+		for _, i := range iocs {
+			in.add(string(i.Type), i.Value)
+		}
+		in.Items = CanonicalIOCs(in.Items)
+		return nil
+	}
 	var v any
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
@@ -92,6 +99,30 @@ func (in *IOCInput) UnmarshalJSON(data []byte) error {
 		in.Malformed = brief(v)
 	}
 	return nil
+}
+
+// written reads JSON as [IOCInput.MarshalJSON] writes it where no text needs an escape:
+// what comes from a peer nearly always is. ok is false for anything else.
+func written(data []byte) (iocs []IOC, ok bool) {
+	rest, ok := bytes.CutPrefix(data, []byte("["))
+	for ok {
+		var kind, value []byte
+		if rest, ok = bytes.CutPrefix(rest, []byte(`{"type":"`)); !ok {
+			break
+		}
+		if kind, rest, ok = bytes.Cut(rest, []byte(`","value":"`)); !ok || bytes.ContainsAny(kind, `"\`) {
+			break
+		}
+		if value, rest, ok = bytes.Cut(rest, []byte(`"}`)); !ok || bytes.ContainsAny(value, `"\`) {
+			break
+		}
+		iocs = append(iocs, IOC{IOCType(kind), string(value)})
+		if string(rest) == "]" {
+			return iocs, utf8.Valid(data)
+		}
+		rest, ok = bytes.CutPrefix(rest, []byte(","))
+	}
+	return nil, false
 }
 
 // read takes in a value of any shape under the name of a type, empty where it has none.
@@ -208,6 +239,7 @@ func ReadIOC(name, value string) (ioc IOC, ok bool) {
 	if !storable(value) {
 		return IOC{}, false
 	}
+	given := value
 	value = refang(strings.TrimSpace(value))
 	name = strings.ToLower(strings.TrimSpace(name))
 	switch kind, known := aliases[name]; {
@@ -220,7 +252,7 @@ func ReadIOC(name, value string) (ioc IOC, ok bool) {
 	case name == "" || name == "unknown" || name == "other":
 		ioc, ok = inferIOC(value)
 	}
-	if !ok || !settled(ioc) {
+	if !ok || ioc.Value != given && !settled(ioc) {
 		return IOC{}, false
 	}
 	return ioc, true

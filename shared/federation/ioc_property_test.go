@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -293,5 +294,30 @@ func FuzzIOCInput(f *testing.F) {
 			return
 		}
 		expectSettled(t, in)
+	})
+}
+
+// What a peer writes is read on a way of its own, and as it would be on the other.
+func TestIOCsAreReadTheSameHoweverTheyAreSpaced(t *testing.T) {
+	text := rapid.OneOf(rapid.SampledFrom([]string{"", "ip", "unknown", "hash", `","value":"`, `"}`, `\`, `"`, "203.0.113.7", "evil[.]example", "EVIL.example"}), rapid.String(), rapid.Map(anIOC, func(s spelled) string { return s.text }))
+	rapid.Check(t, func(t *rapid.T) {
+		list := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) federation.IOC {
+			return federation.IOC{Type: federation.IOCType(text.Draw(t, "type")), Value: text.Draw(t, "value")}
+		}), 0, 4).Draw(t, "iocs")
+		tight, err := json.Marshal(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loose, err := json.MarshalIndent(list, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, want federation.IOCInput
+		if err := errors.Join(json.Unmarshal(tight, &got), json.Unmarshal(loose, &want)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s is read otherwise than spaced (-spaced +tight):\n%s", tight, diff)
+		}
 	})
 }

@@ -104,8 +104,7 @@ func (s SharedAlert) Validate() error {
 // site. The row's dedup hash is the replay key, so a replay meets the same
 // unique index as a duplicate.
 func (s SharedAlert) Received(id string, at time.Time) Alert {
-	a := s.Alert(id, at)
-	a.SharedSeverity = "" // it leaves from its origin alone
+	a := s.row(id, at)
 	a.Version = max(s.AlertVersion, 1)
 	if r := s.Retraction; r != nil {
 		a.Retraction = &Retraction{At: r.At.UTC().Truncate(time.Microsecond), Reason: r.Reason}

@@ -312,6 +312,22 @@ func retry(r *Running, msgs []jetstream.Msg) {
 	}
 }
 
+// fetched is a message that was pulled, with what the server said of it: that is read
+// out of its reply once.
+type fetched struct {
+	jetstream.Msg
+	meta *jetstream.MsgMetadata
+	err  error
+}
+
+func fetchedAs(msg jetstream.Msg) jetstream.Msg {
+	meta, err := msg.Metadata()
+	return fetched{msg, meta, err}
+}
+
+// Metadata implements [jetstream.Msg].
+func (f fetched) Metadata() (*jetstream.MsgMetadata, error) { return f.meta, f.err }
+
 func deliveries(msg jetstream.Msg) uint64 {
 	meta, err := msg.Metadata()
 	if err != nil || meta.NumDelivered == 0 {
@@ -387,7 +403,7 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 			return fmt.Errorf("pulling: %w", err)
 		}
 		missed = 0
-		msg = acknowledged(msg)
+		msg = fetchedAs(acknowledged(msg))
 		if ctx.Err() != nil {
 			leave(msg)
 			continue
@@ -427,7 +443,8 @@ func gather(before context.Context, it jetstream.MessagesContext, acknowledged f
 		if err != nil {
 			return msgs // an end or a loss shows again at the next turn
 		}
-		msgs, more = append(msgs, acknowledged(msg)), waiting(msg)
+		msg = fetchedAs(acknowledged(msg))
+		msgs, more = append(msgs, msg), waiting(msg)
 	}
 	return msgs
 }

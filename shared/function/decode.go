@@ -1,8 +1,8 @@
 package function
 
 import (
-	"encoding/json"
 	"errors"
+	json "github.com/go-json-experiment/json/v1"
 	"reflect"
 	"unicode/utf8"
 

@@ -64,6 +64,11 @@ func AskEncoded[Req, Res any](ctx context.Context, b *Bus, site federation.SiteI
 	if err != nil {
 		return nil, fmt.Errorf("encoding the request to %s.%s: %w", e.Function, e.Name, err)
 	}
+	return Pass(ctx, b, site, e, data)
+}
+
+// Pass is [AskEncoded] for who has the question as JSON too.
+func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e Endpoint[Req, Res], data []byte) (_ []byte, err error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, DefaultAskTimeout)

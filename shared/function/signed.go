@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -142,8 +141,6 @@ func (b *Bus) proved(ctx context.Context, h nats.Header, s identity.Statement, i
 	if b.peers == nil {
 		return fmt.Errorf("hearing %s: the keys of the peers are not there", s.Site)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	return b.peers.Verify(ctx, h.Get(HeaderKey), proofIn(h), s, introduces)
 }
 

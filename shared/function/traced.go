@@ -61,11 +61,15 @@ func (b *Bus) publishing(ctx context.Context, m Message, msg *nats.Msg) (end fun
 // handler goes on with one of them only where it is alone: what it does for a batch is
 // of no single trace.
 func (r *Running) spans(base context.Context, m *meter, msgs []jetstream.Msg) (inner context.Context, end func(error)) {
-	ends := make([]func(error), len(msgs))
-	for i, msg := range msgs {
-		var of context.Context
-		of, ends[i] = r.span(within(base, msg.Headers()), m, trace.SpanKindConsumer,
-			attribute.String("messaging.system", "nats"), attribute.String("messaging.destination.name", msg.Subject()))
+	var ends []func(error)
+	for _, msg := range msgs {
+		of := within(base, msg.Headers())
+		if tracing.Traced(of) {
+			var end func(error)
+			of, end = r.span(of, m, trace.SpanKindConsumer,
+				attribute.String("messaging.system", "nats"), attribute.String("messaging.destination.name", msg.Subject()))
+			ends = append(ends, end)
+		}
 		if len(msgs) == 1 {
 			base = of
 		}

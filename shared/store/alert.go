@@ -181,12 +181,8 @@ func (s *Store) RaiseAlerts(ctx context.Context, own federation.SiteID, gate fed
 			}
 		}
 		fresh := slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !created[r.DedupHash] })
-		for marks := range slices.Chunk(allMarksOf(fresh), 500) {
-			noted, err := inserting(p, marks, "", "", nil)
-			if err != nil {
-				return err
-			}
-			p.add(noted)
+		if err := mark(p, fresh...); err != nil {
+			return err
 		}
 		var records []access.Entry
 		var told []federation.Alert
@@ -336,14 +332,18 @@ func newest(q *bun.SelectQuery, p ask.Page) *bun.SelectQuery {
 // together with what must be published about it: out makes that of the alert before
 // and after, and may be nil. A change to what the alert already is writes nothing. What
 // of a withheld alert still waits to be published never is.
-func (s *Store) UpdateAlert(ctx context.Context, id string, p federation.AlertPatch, at time.Time, out func(was, now federation.Alert) ([]Outgoing, error)) (federation.Alert, error) {
+func (s *Store) UpdateAlert(ctx context.Context, id string, patch federation.AlertPatch, at time.Time, out func(was, now federation.Alert) ([]Outgoing, error)) (federation.Alert, error) {
 	row := alertRow{ID: id}
-	err := s.write(ctx, "changing the alert "+id, func(ctx context.Context, tx bun.Tx) error {
+	err := s.piped(ctx, "changing the alert "+id, func(ctx context.Context, p *pipe) error {
+		tx, err := p.see(ctx)
+		if err != nil {
+			return err
+		}
 		if err := s.dialect.forUpdate(tx.NewSelect().Model(&row).WherePK()).Scan(ctx); err != nil {
 			return named(err, id)
 		}
 		was := row.alert()
-		a, err := was.Apply(p, at)
+		a, err := was.Apply(patch, at)
 		if err != nil || reflect.DeepEqual(a, was) {
 			return err
 		}
@@ -352,7 +352,7 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, p federation.AlertPa
 		if err := update(ctx, tx, &row); err != nil {
 			return err
 		}
-		if err := remark(ctx, tx, before, row); err != nil || out == nil {
+		if err := remark(ctx, p, before, row); err != nil || out == nil {
 			return err
 		}
 		if a.Origin == nil && a.Withheld() {
@@ -364,7 +364,7 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, p federation.AlertPa
 		if err != nil {
 			return err
 		}
-		return enqueue(ctx, tx, at, messages...)
+		return putOut(p, outboxRows(ctx, at, messages))
 	})
 	if err != nil {
 		return federation.Alert{}, err

@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	bundialect "github.com/uptrace/bun/dialect"
@@ -172,21 +174,17 @@ func copyValue(v reflect.Value) (any, error) {
 }
 
 // columnOf is what rows have in a field: the type of its column, and an array of the
-// values in the form of text, nil for NULL.
-func columnOf[R any](f *schema.Field, rows []R) (sql string, array any, err error) {
-	texts := make([]*string, len(rows))
+// values in the form of text, or NULL.
+func columnOf[R any](f *schema.Field, rows []R) (sql string, array pgtype.FlatArray[pgtype.Text], err error) {
+	array = make(pgtype.FlatArray[pgtype.Text], len(rows))
 	for i := range rows {
-		value := f.Value(reflect.ValueOf(&rows[i]).Elem())
-		var text string
-		null := false
-		if sql, text, null, err = textOf(value); err != nil {
+		var null bool
+		if sql, array[i].String, null, err = textOf(f.Value(reflect.ValueOf(&rows[i]).Elem())); err != nil {
 			return "", nil, fmt.Errorf("the column %s: %w", f.Name, err)
 		}
-		if !null {
-			texts[i] = &text
-		}
+		array[i].Valid = !null
 	}
-	return sql, texts, nil
+	return sql, array, nil
 }
 
 // texter is a value with a form of its own in a database.
@@ -197,23 +195,23 @@ type texter interface {
 
 // textOf is a value of a row as PostgreSQL reads it, with the type of its column.
 func textOf(v reflect.Value) (sql, text string, null bool, err error) {
-	if t, ok := v.Interface().(texter); ok {
-		return t.text()
-	}
 	switch {
-	case v.Kind() == reflect.Pointer && v.IsNil():
-		sql, _, _, err = textOf(reflect.Zero(v.Type().Elem()))
-		return sql, "", true, err
-	case v.Kind() == reflect.Pointer:
-		return textOf(v.Elem())
 	case v.Kind() == reflect.String:
 		return "text", v.String(), false, nil
 	case v.CanInt():
 		return "bigint", strconv.FormatInt(v.Int(), 10), false, nil
 	case v.Kind() == reflect.Bool:
 		return "boolean", strconv.FormatBool(v.Bool()), false, nil
+	case v.Kind() == reflect.Pointer && v.IsNil():
+		sql, _, _, err = textOf(reflect.Zero(v.Type().Elem()))
+		return sql, "", true, err
+	case v.Kind() == reflect.Pointer:
+		return textOf(v.Elem())
 	case v.Type() == reflect.TypeFor[[]byte]():
-		return "bytea", fmt.Sprintf(`\x%x`, v.Bytes()), false, nil
+		return "bytea", `\x` + hex.EncodeToString(v.Bytes()), false, nil
+	}
+	if t, ok := v.Interface().(texter); ok {
+		return t.text()
 	}
 	return "", "", false, fmt.Errorf("no array is made of values of the type %s", v.Type())
 }

@@ -120,8 +120,8 @@ func whatAnotherStoresMeanwhileIsAReplay(t *testing.T, f fixture) {
 	var arrivals []Arrival
 	var failure error
 	done := make(chan struct{})
-	err := s.write(t.Context(), "storing one of them", func(ctx context.Context, tx bun.Tx) error {
-		if _, err := insertFresh(ctx, tx, []alertRow{rowOf(received(t, fmt.Sprint(theirs)))}); err != nil {
+	err := s.piped(t.Context(), "storing one of them", func(ctx context.Context, p *pipe) error {
+		if _, err := insertFresh(ctx, p, []alertRow{rowOf(received(t, fmt.Sprint(theirs)))}); err != nil {
 			return err
 		}
 		go func() {

@@ -178,12 +178,16 @@ func outboxRows(ctx context.Context, at time.Time, out []Outgoing) []outboxRow {
 }
 
 // overtake lets go of what still waits to be published of alerts that are withdrawn by out.
-func overtake(ctx context.Context, tx bun.Tx, out []Outgoing) error {
+func overtake(ctx context.Context, p *pipe, out []Outgoing) error {
 	for _, o := range out {
 		if !o.Withdraws {
 			continue
 		}
-		if _, err := tx.NewDelete().Model((*outboxRow)(nil)).Where("alert_id = ?", o.AlertID).Where("version < ?", o.Version).Exec(ctx); err != nil {
+		tx, err := p.see(ctx)
+		if err == nil {
+			_, err = tx.NewDelete().Model((*outboxRow)(nil)).Where("alert_id = ?", o.AlertID).Where("version < ?", o.Version).Exec(ctx)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -138,12 +138,14 @@ func marksOf(a alertRow) []markRow {
 	return rows
 }
 
-// mark notes what alerts that are new have in common with others.
-func mark(ctx context.Context, tx bun.Tx, alerts ...alertRow) error {
+// mark adds to a pipe what notes what alerts that are new have in common with others.
+func mark(p *pipe, alerts ...alertRow) error {
 	for batch := range slices.Chunk(allMarksOf(alerts), 500) {
-		if err := insertAll(ctx, tx, batch, false, "", nil); err != nil {
+		marks, err := inserting(p, batch, "", "", nil)
+		if err != nil {
 			return err
 		}
+		p.add(marks)
 	}
 	return nil
 }
@@ -157,19 +159,23 @@ func allMarksOf(alerts []alertRow) []markRow {
 }
 
 // remark brings the marks of an alert to what it is now.
-func remark(ctx context.Context, tx bun.Tx, was, now alertRow) error {
+func remark(ctx context.Context, p *pipe, was, now alertRow) error {
 	if slices.Equal(was.IOCs, now.IOCs) && slices.Equal(was.MitreTechniques, now.MitreTechniques) {
 		return nil
 	}
-	if err := unmark(ctx, tx, was.ID); err != nil {
+	tx, err := p.see(ctx)
+	if err == nil {
+		err = unmark(ctx, tx, was.ID)
+	}
+	if err != nil {
 		return err
 	}
-	return mark(ctx, tx, now)
+	return mark(p, now)
 }
 
 // unmark lets go of the marks of alerts that are here. They are found by the time of
 // the alert too: their index begins with it.
-func unmark(ctx context.Context, tx bun.Tx, ids ...string) error {
+func unmark(ctx context.Context, tx bun.IDB, ids ...string) error {
 	of := tx.NewSelect().Model((*alertRow)(nil)).Column("created_at", "id").Where("id IN ?", bun.Tuple(ids))
 	_, err := tx.NewDelete().Model((*markRow)(nil)).Where("(created_at, alert_id) IN (?)", of).Exec(ctx)
 	return err

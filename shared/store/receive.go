@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -48,41 +47,44 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 	} else {
 		at = refused[0].At
 	}
-	receive := func(fresh storeFresh) func(context.Context, bun.Tx) error {
-		return func(ctx context.Context, tx bun.Tx) (err error) {
-			if err := noteRefused(ctx, tx, refused); err != nil {
-				return err
+	receive := func(fresh storeFresh) error {
+		return s.piped(ctx, doing, func(ctx context.Context, p *pipe) (err error) {
+			if len(refused) > 0 {
+				tx, err := p.see(ctx)
+				if err == nil {
+					err = noteRefused(ctx, tx, refused)
+				}
+				if err != nil {
+					return err
+				}
 			}
 			var arrived []Arrived
-			if arrivals, arrived, err = s.receive(ctx, tx, as, fresh); err != nil || tell == nil {
+			if arrivals, arrived, err = s.receive(ctx, p, as, fresh); err != nil || tell == nil {
 				return err
 			}
 			out := tell(arrived)
-			if err := overtake(ctx, tx, out); err != nil {
+			if err := overtake(ctx, p, out); err != nil {
 				return err
 			}
-			return enqueue(ctx, tx, at, out...)
-		}
+			return putOut(p, outboxRows(ctx, at, out))
+		})
 	}
 	if s.dialect.copies && len(as) >= worthCopying {
-		err := s.writeOn(ctx, doing, func(ctx context.Context, conn bun.Conn, tx bun.Tx) error {
-			return receive(copyFresh(conn))(ctx, tx)
-		})
-		switch {
+		switch err := receive(copyFresh); {
 		case err == nil:
 			return arrivals, nil
 		case !isConflict(err):
 			return nil, err
 		}
 	}
-	if err := s.write(ctx, doing, receive(insertFresh)); err != nil {
+	if err := receive(insertFresh); err != nil {
 		return nil, err
 	}
 	return arrivals, nil
 }
 
 // receive is what ReceiveAlerts stores, within its transaction; arrived is in the order of as.
-func (s *Store) receive(ctx context.Context, tx bun.Tx, as []federation.Alert, fresh storeFresh) (arrivals []Arrival, arrived []Arrived, err error) {
+func (s *Store) receive(ctx context.Context, p *pipe, as []federation.Alert, fresh storeFresh) (arrivals []Arrival, arrived []Arrived, err error) {
 	arrivals = make([]Arrival, len(as))
 	if len(as) == 0 {
 		return arrivals, nil, nil
@@ -100,11 +102,9 @@ func (s *Store) receive(ctx context.Context, tx bun.Tx, as []federation.Alert, f
 		}
 	}
 	sortByOrigin(rows)
-	if err := readmit(ctx, tx, as); err != nil {
-		return nil, nil, err
-	}
+	readmit(p, as)
 	// Of a retracted alert that is not here there is nothing to store.
-	stored, err := fresh(ctx, tx, slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !r.RetractedAt.IsZero() }))
+	stored, err := fresh(ctx, p, slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !r.RetractedAt.IsZero() }))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Store) receive(ctx context.Context, tx bun.Tx, as []federation.Alert, f
 		if arrivals[i] == Stored || r.Version == 1 { // a first version is newer than none
 			continue
 		}
-		updated, err := s.supersede(ctx, tx, &kept[i])
+		updated, err := s.supersede(ctx, p, &kept[i])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -154,15 +154,23 @@ func sortByOrigin(rows []alertRow) {
 
 // storeFresh stores alerts that are not here yet, with their marks, and returns them.
 // Those that are here it passes over.
-type storeFresh func(ctx context.Context, tx bun.Tx, rows []alertRow) (stored []alertRow, err error)
+type storeFresh func(ctx context.Context, p *pipe, rows []alertRow) (stored []alertRow, err error)
 
-func insertFresh(ctx context.Context, tx bun.Tx, rows []alertRow) ([]alertRow, error) {
+func insertFresh(ctx context.Context, p *pipe, rows []alertRow) ([]alertRow, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
 	var inserted []string
-	if err := insertAll(ctx, tx, rows, true, "dedup_hash", &inserted); err != nil {
+	alerts, err := inserting(p, rows, passOver, "dedup_hash", appendTo(&inserted))
+	if err != nil {
+		return nil, err
+	}
+	p.add(alerts)
+	if _, err := p.see(ctx); err != nil {
 		return nil, err
 	}
 	stored := withHashes(rows, inserted, true)
-	return stored, mark(ctx, tx, stored...)
+	return stored, mark(p, stored...)
 }
 
 // worthCopying is from how many alerts on COPY takes less than an INSERT of as many.
@@ -171,23 +179,25 @@ const worthCopying = 50
 // copyFresh is insertFresh by COPY on the connection of the transaction. COPY cannot
 // pass over what is here, so that is asked before; where another transaction stores
 // one of the same alerts meanwhile, it fails with what [isConflict] tells.
-func copyFresh(conn bun.Conn) storeFresh {
-	return func(ctx context.Context, tx bun.Tx, rows []alertRow) ([]alertRow, error) {
-		hashes := make([]string, len(rows))
-		for i, r := range rows {
-			hashes[i] = r.DedupHash
-		}
-		// One by one, by the index: the planner would rather read a table that is not large yet as a whole.
-		var here []string
-		if err := tx.NewRaw("SELECT h FROM unnest(?::text[]) AS h, LATERAL (SELECT FROM alerts WHERE dedup_hash = h LIMIT 1) AS a", pgdialect.Array(hashes)).Scan(ctx, &here); err != nil {
-			return nil, err
-		}
-		stored := withHashes(rows, here, false)
-		if err := copyAll(ctx, conn, stored); err != nil {
-			return nil, err
-		}
-		return stored, copyAll(ctx, conn, allMarksOf(stored))
+func copyFresh(ctx context.Context, p *pipe, rows []alertRow) ([]alertRow, error) {
+	hashes := make([]string, len(rows))
+	for i, r := range rows {
+		hashes[i] = r.DedupHash
 	}
+	tx, err := p.see(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// One by one, by the index: the planner would rather read a table that is not large yet as a whole.
+	var here []string
+	if err := tx.NewRaw("SELECT h FROM unnest(?::text[]) AS h, LATERAL (SELECT FROM alerts WHERE dedup_hash = h LIMIT 1) AS a", pgdialect.Array(hashes)).Scan(ctx, &here); err != nil {
+		return nil, err
+	}
+	stored := withHashes(rows, here, false)
+	if err := copyAll(ctx, p.conn, stored); err != nil {
+		return nil, err
+	}
+	return stored, copyAll(ctx, p.conn, allMarksOf(stored))
 }
 
 // withHashes are the rows whose dedup hash is among the given, or those where it is not.
@@ -201,7 +211,11 @@ func withHashes(rows []alertRow, hashes []string, among bool) []alertRow {
 
 // supersede brings the row of an alert from a peer up to the version of next,
 // where that is newer; next is then the alert as it stands.
-func (s *Store) supersede(ctx context.Context, tx bun.Tx, next *federation.Alert) (bool, error) {
+func (s *Store) supersede(ctx context.Context, p *pipe, next *federation.Alert) (bool, error) {
+	tx, err := p.see(ctx)
+	if err != nil {
+		return false, err
+	}
 	var row alertRow
 	if err := s.dialect.forUpdate(tx.NewSelect().Model(&row).Where("dedup_hash = ?", next.DedupHash)).Scan(ctx); errors.Is(err, sql.ErrNoRows) {
 		return false, nil
@@ -217,5 +231,5 @@ func (s *Store) supersede(ctx context.Context, tx bun.Tx, next *federation.Alert
 	if err := update(ctx, tx, &row); err != nil {
 		return false, err
 	}
-	return true, remark(ctx, tx, before, row)
+	return true, remark(ctx, p, before, row)
 }

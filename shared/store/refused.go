@@ -48,7 +48,7 @@ func forgetRefused(ctx context.Context, tx bun.Tx, origin federation.SiteID, d f
 }
 
 // noteRefused notes alerts that are refused; of several versions the newest counts.
-func noteRefused(ctx context.Context, tx bun.Tx, refused []RefusedAlert) error {
+func noteRefused(ctx context.Context, tx bun.IDB, refused []RefusedAlert) error {
 	if len(refused) == 0 {
 		return nil
 	}
@@ -81,8 +81,8 @@ func (s *Store) NoteRefused(ctx context.Context, refused ...RefusedAlert) error 
 	return s.write(ctx, "noting refused alerts", func(ctx context.Context, tx bun.Tx) error { return noteRefused(ctx, tx, refused) })
 }
 
-// readmit lets go of the notes about alerts that are here from now on.
-func readmit(ctx context.Context, tx bun.Tx, as []federation.Alert) error {
+// readmit adds to a pipe what lets go of the notes about alerts that are here from now on.
+func readmit(p *pipe, as []federation.Alert) {
 	ids := map[federation.SiteID][]string{}
 	for _, a := range as {
 		if o := a.Origin; o != nil {
@@ -90,11 +90,14 @@ func readmit(ctx context.Context, tx bun.Tx, as []federation.Alert) error {
 		}
 	}
 	for _, site := range slices.Sorted(maps.Keys(ids)) {
-		if _, err := tx.NewDelete().Model((*refusedRow)(nil)).Where("origin_site = ?", site).Where("origin_alert_id IN ?", bun.Tuple(ids[site])).Exec(ctx); err != nil {
-			return err
-		}
+		p.add(statement{
+			query: "DELETE FROM refused_alerts WHERE origin_site = $1 AND origin_alert_id = ANY($2)", args: []any{string(site), ids[site]}, anew: true,
+			alone: func(ctx context.Context, tx bun.Tx) error {
+				_, err := tx.NewDelete().Model((*refusedRow)(nil)).Where("origin_site = ?", site).Where("origin_alert_id IN ?", bun.Tuple(ids[site])).Exec(ctx)
+				return err
+			},
+		})
 	}
-	return nil
 }
 
 // RefusedAlerts lists the alerts of an origin that this site will not have, by id.

@@ -175,7 +175,7 @@ func insert(ctx context.Context, tx bun.Tx, row any) (inserted bool, err error) 
 }
 
 // update writes every column of a row that is there.
-func update(ctx context.Context, tx bun.Tx, row any) error {
+func update(ctx context.Context, tx bun.IDB, row any) error {
 	_, err := tx.NewUpdate().Model(row).WherePK().Exec(ctx)
 	return err
 }

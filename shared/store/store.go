@@ -129,20 +129,6 @@ func (s *Store) write(ctx context.Context, doing string, f func(context.Context,
 	return failed(doing, s.writer.RunInTx(ctx, nil, f))
 }
 
-// writeOn is [Store.write] that also gives f the connection of the transaction, for
-// what no statement can say.
-func (s *Store) writeOn(ctx context.Context, doing string, f func(context.Context, bun.Conn, bun.Tx) error) error {
-	conn, err := s.writer.Conn(ctx)
-	if err != nil {
-		return failed(doing, err)
-	}
-	err = conn.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error { return f(ctx, conn, tx) })
-	if closing := conn.Close(); err == nil && !errors.Is(closing, sql.ErrConnDone) {
-		err = closing
-	}
-	return failed(doing, err)
-}
-
 // read runs f in a transaction that sees one state of the database throughout.
 func (s *Store) read(ctx context.Context, doing string, f func(context.Context, bun.Tx) error) error {
 	return failed(doing, s.reader.RunInTx(ctx, &s.dialect.snapshot, f))

@@ -25,6 +25,8 @@ const (
 	// quiet is how long the same refusal of one site is not written again: whoever
 	// sends what is refused must not be able to keep the database busy.
 	quiet = 5 * time.Second
+	// patience is how long one verification may wait for the database.
+	patience = 5 * time.Second
 )
 
 // Keyring is the keys of a site's peers. It is safe for use by many goroutines.
@@ -88,15 +90,7 @@ func (k *Keyring) Verify(ctx context.Context, key string, proof identity.Proof, 
 	if k.cached(site) == key {
 		return nil
 	}
-	pinned, err := k.store.TrustedKey(ctx, site)
-	if fault.Is(err, fault.NotFound) {
-		if !introduces {
-			return fault.New(fault.Unavailable, "no key is pinned for %s yet: its first gossip does that", site)
-		}
-		if pinned, err = k.store.PinFirstSeen(ctx, site, key, k.now()); err == nil {
-			k.log.Info("the key of a site is pinned, as the first with which it was heard", "peer", site, "key", pinned)
-		}
-	}
+	pinned, err := k.pinnedFor(ctx, site, key, introduces)
 	if err != nil {
 		return err
 	}
@@ -105,6 +99,24 @@ func (k *Keyring) Verify(ctx context.Context, key string, proof identity.Proof, 
 		return k.refuse(ctx, site, identity.WrongKey, key)
 	}
 	return nil
+}
+
+// pinnedFor is the key that is pinned for a site: where none was, that with which it is
+// heard, if that introduces it.
+func (k *Keyring) pinnedFor(ctx context.Context, site federation.SiteID, heard string, introduces bool) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	pinned, err := k.store.TrustedKey(ctx, site)
+	if !fault.Is(err, fault.NotFound) {
+		return pinned, err
+	}
+	if !introduces {
+		return "", fault.New(fault.Unavailable, "no key is pinned for %s yet: its first gossip does that", site)
+	}
+	if pinned, err = k.store.PinFirstSeen(ctx, site, heard, k.now()); err == nil {
+		k.log.Info("the key of a site is pinned, as the first with which it was heard", "peer", site, "key", pinned)
+	}
+	return pinned, err
 }
 
 // cached is the key of a site, empty where it was not read just now.
@@ -130,6 +142,8 @@ func (k *Keyring) refuse(ctx context.Context, site federation.SiteID, reason ide
 	if !k.due(site, reason, key) {
 		return refusal
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if _, err := k.store.TrustedKey(ctx, site); fault.Is(err, fault.NotFound) {
 		return refusal
 	}

@@ -39,6 +39,7 @@ type bed struct {
 	postgres *localpostgres.Running
 	plain    *pgxpool.Pool // the schema of a site, without one
 	meshes   map[bool]*mesh
+	full     *full             // nil: nobody has asked for it
 	peers    map[string]string // programs of others that were built, by name: their paths
 	peersDir string            // where they are; empty: none was
 }
@@ -199,6 +200,7 @@ func (b *bed) close(ctx context.Context) error {
 			}
 		}
 	}
+	failed = append(failed, b.full.close())
 	if b.plain != nil {
 		b.plain.Close()
 	}

@@ -47,6 +47,7 @@ type Workload struct {
 	Beside string // what stands beside it
 	Unit   string // of the value: a rate, of which more is better, or a time or share, of which less is
 	Goal   string // of the ratio
+	fixed  bool   // nothing of it grows with the scale
 	// prepare makes the two sides ready on the bed. What it leaves to be undone the bed undoes.
 	prepare func(context.Context, *bed) (pair, error)
 }
@@ -80,6 +81,7 @@ func Workloads() []Workload {
 	all = append(all, endToEnds...)
 	all = append(all, queries...)
 	all = append(all, backlog)
+	all = append(all, queues...)
 	all = append(all, pulls...)
 	all = append(all, gossip, start, idle)
 	return append(all, detections...)

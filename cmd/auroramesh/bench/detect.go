@@ -44,7 +44,7 @@ var detections = []Workload{
 
 func detect(name, by string, how failure, profile, goal string) Workload {
 	return Workload{
-		Name: "detect-" + name, Unit: seconds, Goal: goal,
+		Name: "detect-" + name, Unit: seconds, fixed: true, Goal: goal,
 		Does:   fmt.Sprintf("from %s of one of three sites until the two others show that its link is not healthy", by),
 		Beside: fmt.Sprintf("the same of one of three agents of Serf in its %s profile, until the two others hold it for failed", profile),
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -58,7 +58,7 @@ func detect(name, by string, how failure, profile, goal string) Workload {
 
 func restTraffic(profile string) Workload {
 	return Workload{
-		Name: "detect-traffic-" + profile, Unit: bytesPerSecond, Goal: "none: the price of the above",
+		Name: "detect-traffic-" + profile, Unit: bytesPerSecond, fixed: true, Goal: "none: the price of the above",
 		Does:   "what each of three sites sends to the others at rest",
 		Beside: fmt.Sprintf("what each of three agents of Serf sends in its %s profile", profile),
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -154,7 +154,7 @@ func (d *deployed) passed() (sum int64) {
 }
 
 var falseAlarms = Workload{
-	Name: "detect-alarms", Unit: alarms, Goal: "none: not one",
+	Name: "detect-alarms", Unit: alarms, fixed: true, Goal: "none: not one",
 	Does:   fmt.Sprintf("how often a site holds a link for anything but healthy within ten minutes of %d alerts a second at each of three sites, over lines on which every other read is %s late", busy, jitter),
 	Beside: "nothing",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {

@@ -11,7 +11,7 @@ import (
 
 // start is how long the demo takes until an alert can be raised.
 var start = Workload{
-	Name: "start", Unit: milliseconds, Goal: "none: the mesh under 1000 ms",
+	Name: "start", Unit: milliseconds, fixed: true, Goal: "none: the mesh under 1000 ms",
 	Does:   "from the start of the process until the two sites of the demo are at work and see each other",
 	Beside: "the same until an empty NATS server takes connections",
 	prepare: func(_ context.Context, _ *bed) (pair, error) {
@@ -32,7 +32,7 @@ var start = Workload{
 
 // idle is what a site needs that does nothing.
 var idle = Workload{
-	Name: "idle", Unit: megabytes, Goal: "under 2",
+	Name: "idle", Unit: megabytes, fixed: true, Goal: "under 2",
 	Does:   "the memory of one site at rest, with its NATS server, SQLite and all functions in one process",
 	Beside: "an empty NATS server with JetStream in a process of the same program",
 	prepare: func(_ context.Context, b *bed) (pair, error) {

@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
+)
+
+// steps are the sizes at which a workload is measured for its growth, as parts of the scale.
+var steps = []float64{0.1, 1, 10}
+
+// Growth is how what workloads cost grows with their size.
+type Growth struct {
+	Version string    `json:"version"`
+	At      time.Time `json:"at"`
+	Go      string    `json:"go"`
+	OS      string    `json:"os"`
+	CPUs    int       `json:"cpus"`
+	Rounds  int       `json:"rounds"`
+	Grown   []Grown   `json:"grown"`
+}
+
+// Grown is one workload at several sizes. An exponent of 0 says that the size does not
+// matter, 1 that ten times the size costs ten times as much. It is nil where nothing is known.
+type Grown struct {
+	Name   string  `json:"name"`
+	Does   string  `json:"does"`
+	Unit   string  `json:"unit"`
+	Points []Point `json:"points"`
+	// Cost is the exponent of what one alert or request takes where the value is a rate, else of the value.
+	Cost   *float64 `json:"cost_exponent"`
+	CPU    *float64 `json:"cpu_exponent"`    // of the processor time of one
+	Memory *float64 `json:"memory_exponent"` // of the most memory
+}
+
+// Point is the medians at one size.
+type Point struct {
+	Scale  float64            `json:"scale"`
+	Value  float64            `json:"value"`
+	P99    float64            `json:"p99_ms,omitempty"`
+	CPU    float64            `json:"cpu_us,omitempty"`
+	Memory float64            `json:"memory_mb,omitempty"`
+	More   map[string]float64 `json:"more,omitempty"` // of the last round
+}
+
+// validateGrowth is Validate for RunGrowth.
+func (o Options) validateGrowth() error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	var wrong fault.Fields
+	if low, high := MinScale/steps[0], MaxScale/steps[len(steps)-1]; o.Scale < low || o.Scale > high {
+		wrong.Add("scale", strconv.FormatFloat(o.Scale, 'g', -1, 64), fmt.Sprintf("a number from %g to %g where growth is measured", low, high))
+	}
+	for _, w := range o.chosen() {
+		if w.fixed && slices.Contains(o.Names, w.Name) {
+			wrong.Add("name", w.Name, "a workload whose size can grow")
+		}
+	}
+	return wrong.Err("growth cannot be measured")
+}
+
+// RunGrowth measures the chosen workloads at a tenth of the scale, at it, and at ten times
+// of it, and leaves out those that have no size.
+func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
+	if err := o.validateGrowth(); err != nil {
+		return Growth{}, err
+	}
+	r := about(o)
+	g = Growth{Version: r.Version, At: r.At, Go: r.Go, OS: r.OS, CPUs: r.CPUs, Rounds: r.Rounds, Grown: []Grown{}}
+	b := &bed{Options: o}
+	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
+	for _, w := range o.chosen() {
+		if w.fixed {
+			continue
+		}
+		grown := Grown{Name: w.Name, Does: w.Does, Unit: w.Unit}
+		for _, step := range steps {
+			b.Scale = o.Scale * step
+			b.Progress(fmt.Sprintf("%s: at scale %g", w.Name, b.Scale))
+			r, err := b.measure(ctx, w)
+			if err != nil {
+				if ctx.Err() != nil {
+					return g, ctx.Err()
+				}
+				return g, fmt.Errorf("measuring %s at scale %g: %w", w.Name, b.Scale, err)
+			}
+			s := r.Own
+			grown.Points = append(grown.Points, Point{b.Scale, s.Median, s.P99, s.CPU, s.Memory, s.Samples[len(s.Samples)-1].More})
+		}
+		grown.exponents()
+		g.Grown = append(g.Grown, grown)
+	}
+	return g, nil
+}
+
+// exponents fills in what follows from the points.
+func (g *Grown) exponents() {
+	g.Cost = exponent(g.Points, func(p Point) float64 {
+		if g.Unit == alerts || g.Unit == requests {
+			return 1 / p.Value
+		}
+		return p.Value
+	})
+	g.CPU = exponent(g.Points, func(p Point) float64 { return p.CPU })
+	g.Memory = exponent(g.Points, func(p Point) float64 { return p.Memory })
+}
+
+// exponent is the e of the power of the scale that fits the points best, by least squares
+// of the logarithms. It is nil where a value is not above 0.
+func exponent(points []Point, value func(Point) float64) *float64 {
+	var x, y, xx, xy float64
+	for _, p := range points {
+		v := value(p)
+		if !(v > 0) || math.IsInf(v, 0) {
+			return nil
+		}
+		a, b := math.Log(p.Scale), math.Log(v)
+		x, y, xx, xy = x+a, y+b, xx+a*a, xy+a*b
+	}
+	n := float64(len(points))
+	e := (n*xy - x*y) / (n*xx - x*x)
+	return &e
+}
