@@ -84,7 +84,7 @@ var suite = []func(*testing.T, fixture){
 	refusalsAreNotedOnce, refusalsOfWhatIsHeldCount, oldRefusalsGo,
 	whatIsComparedComesInOrder, whatWasSharedSinceIsCounted, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,
 	outboxIsByPriority, publishedRowsGo, publishedAlertsKeepTheirSequence, sharingIsNotedAsOne, outboxIDsNeverReturn,
-	exchangeIsKept, relayedPeers, passedPeers,
+	exchangeIsKept, relayedPeers, theWaysOfAlertsAreKnown, passedPeers,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
 	firstGossipIsSeen, staleGossipChangesNothing, setBackClockIsTakenAfterSilence, gossipHealsSiteAndLink, gossipOfOneselfIsRefused, gossipAtOnceKeepsNewest, gossipWaitsForGossip, firstGossipAtOnceIsSeenOnce,
 	gatesAreSetForAPeer, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
