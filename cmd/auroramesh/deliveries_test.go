@@ -25,6 +25,21 @@ func TestTheLedgerSaysWhatWasComparedAndWhen(t *testing.T) {
 	}
 }
 
+func TestTheLedgerSaysWhichWayAlertsGoAndUpToWhenThatIsProved(t *testing.T) {
+	var out bytes.Buffer
+	err := deliveriesTable(&out, federation.Deliveries{Deliveries: []federation.Delivery{
+		{Peer: "site-b", Direction: federation.Outbound},
+		{Peer: "site-c", Direction: federation.Outbound, PassedBy: "site-a", ProvedUntil: new(time.Date(2026, 2, 1, 12, 0, 0, 0, time.UTC))},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(out.String(), "\n")
+	if !strings.Contains(lines[1], "direct") || !strings.Contains(lines[2], "by site-a") || !strings.Contains(lines[2], "2026-02-01 12:00:00Z") {
+		t.Errorf("got\n%s", out.String())
+	}
+}
+
 func TestTheBacklogIsUnderTheTable(t *testing.T) {
 	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	b := federation.Backlog{Messages: 12, Bytes: 3 << 19, MaxMessages: 1_000_000, MaxBytes: 2 << 30}

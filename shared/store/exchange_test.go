@@ -63,6 +63,27 @@ func relayedPeers(t *testing.T, f fixture) {
 	equal(t, "at the end", must(s.RelayedPeers(ctx))(t), map[federation.SiteID]RelayedPeer{})
 }
 
+func theWaysOfAlertsAreKnown(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	me := own
+	me.Tier, me.Exchange = federation.Secondary, federation.ExchangeHub
+	for id, tier := range map[federation.SiteID]federation.Tier{"site-b": federation.Secondary, "site-c": federation.Secondary, "site-h": federation.Primary} {
+		g := gossipOf(id, t0)
+		g.Tier, g.SharedAt = tier, after(time.Minute)
+		g.Links = []federation.LinkView{{Peer: me.ID, Status: federation.Healthy, At: t0, Relayed: id == "site-c"}}
+		record(t, s, g, t0)
+	}
+	p := RelayedPeer{Peer: "site-b", Since: t0, Sequence: 7}
+	if err := s.BeginRelayed(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	to := map[federation.SiteID]RelayedPeer{"site-b": p}
+	equal(t, "by the hub", must(s.Relays(t.Context(), me))(t), Relays{Hub: "site-h", To: to, From: map[federation.SiteID]bool{"site-c": true}})
+	me.Exchange = federation.ExchangeDirect
+	equal(t, "of a site that says direct", must(s.Relays(t.Context(), me))(t), Relays{To: to, From: map[federation.SiteID]bool{}})
+	equal(t, "when the newest was raised", siteNamed(t, s, "site-c").SharedAt, after(time.Minute))
+}
+
 func passedPeers(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	ctx := t.Context()

@@ -85,7 +85,7 @@ var suite = []func(*testing.T, fixture){
 	whatIsComparedComesInOrder, whatWasSharedSinceIsCounted, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,
 	aPipeStandsOrFallsAsOne, aGateHoldsAtOnce,
 	outboxIsByPriority, publishedRowsGo, publishedAlertsKeepTheirSequence, sharingIsNotedAsOne, outboxIDsNeverReturn,
-	exchangeIsKept, relayedPeers, passedPeers, whatIsPassedOnKeepsItsProof, placesOfWhatWasPassedOnGo,
+	exchangeIsKept, relayedPeers, theWaysOfAlertsAreKnown, passedPeers, whatIsPassedOnKeepsItsProof, placesOfWhatWasPassedOnGo,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
 	firstGossipIsSeen, staleGossipChangesNothing, setBackClockIsTakenAfterSilence, gossipHealsSiteAndLink, gossipOfOneselfIsRefused, gossipAtOnceKeepsNewest, gossipWaitsForGossip, firstGossipAtOnceIsSeenOnce,
 	gatesAreSetForAPeer, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
