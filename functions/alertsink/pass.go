@@ -14,8 +14,8 @@ import (
 // signed is an alert as it comes: with the proof of its origin.
 type signed = function.Signed[federation.SharedAlert]
 
-// directed refuses a batch in which from has passed on what it may not: it is not the
-// hub, or the origin has not given it leave. It is not believed then what the alerts say.
+// directed refuses a batch in which from has passed on what it may not: it is no hub, or
+// the origin has not given it leave. It is not believed then what the alerts say.
 func (s sink) directed(ctx context.Context, from federation.SiteID, all []signed) error {
 	own := s.bus.Site().ID
 	foreign := func(m signed) bool { return m.Proof.Site != from && m.Proof.Site != own }
@@ -23,11 +23,11 @@ func (s sink) directed(ctx context.Context, from federation.SiteID, all []signed
 	if first < 0 {
 		return nil
 	}
-	mesh, err := s.store.Mesh(ctx, s.bus.Site(), federation.Gate{})
+	sites, _, err := s.store.Sites(ctx, own, 0, 0)
 	if err != nil {
 		return err
 	}
-	if hub, ok := mesh.Hub(); !ok || hub.ID != from {
+	if !slices.ContainsFunc(sites, func(s federation.Site) bool { return s.ID == from && s.Tier == federation.Primary }) {
 		return &identity.Refusal{Reason: identity.Misdirected, Site: string(all[first].Proof.Site)}
 	}
 	for _, m := range all {
