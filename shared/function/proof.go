@@ -22,23 +22,31 @@ type Proof struct {
 	// Site is who said it, and Subject under what.
 	Site    federation.SiteID `json:"site"`
 	Subject string            `json:"subject"`
-	// Headers are the key and the signature, as the message bears them.
+	// Headers are the key and the signature, as the message bears them: see [Proof.Kept].
 	Headers map[string]string `json:"headers"`
-	// ID is the id that the message had in its stream.
-	ID string `json:"-"`
+	header  nats.Header       // of the message
+}
+
+// ID is the id that the message had in its stream.
+func (p Proof) ID() string { return p.header.Get(nats.MsgIdHdr) }
+
+// Kept is the proof with its headers, as it can be kept and passed on.
+func (p Proof) Kept() *Proof {
+	kept := Proof{Site: p.Site, Subject: p.Subject, Headers: map[string]string{}}
+	for _, h := range proofHeaders {
+		if v := p.header.Get(h); v != "" {
+			kept.Headers[h] = v
+		}
+	}
+	return &kept
 }
 
 // proofOf is the proof that a message bears which came from a site: of that site or,
 // where it passes the message on, of another.
 func proofOf(from federation.SiteID, in message) Proof {
-	p := Proof{Site: from, Subject: in.subject, Headers: map[string]string{}, ID: in.header.Get(nats.MsgIdHdr)}
+	p := Proof{Site: from, Subject: in.subject, header: in.header}
 	if origin := in.header.Get(HeaderOrigin); origin != "" {
 		p.Site, p.Subject = federation.SiteID(origin), in.header.Get(HeaderSigned)
-	}
-	for _, h := range proofHeaders {
-		if v := in.header.Get(h); v != "" {
-			p.Headers[h] = v
-		}
 	}
 	return p
 }
