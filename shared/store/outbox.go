@@ -33,7 +33,7 @@ type Outgoing struct {
 	// Withdraws says that what was published of the alert before is taken out of the
 	// stream first: it may not leave any more.
 	Withdraws bool   `json:"withdraws,omitempty"`
-	Payload   []byte `json:"payload"`
+	Payload   []byte `json:"payload,omitempty"`
 	// Trace is that within which the message was committed, see package tracing. Where
 	// it is empty as the message is put into the outbox, it is that of the context.
 	Trace string `json:"trace,omitempty"`
@@ -167,7 +167,7 @@ func waiting(q *bun.SelectQuery, limit int) *bun.SelectQuery {
 // Confirmed is a message of the outbox that its stream has confirmed.
 type Confirmed struct {
 	Queued
-	Sequence uint64 // in the stream
+	Sequence uint64 `json:"sequence"` // in the stream
 }
 
 type publishedRow struct {
