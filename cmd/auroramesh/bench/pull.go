@@ -23,7 +23,7 @@ import (
 )
 
 // pulls are what it costs that every site pulls from every other while nothing is shared.
-var pulls = []Workload{idlePulls(10), idlePulls(50)}
+var pulls = []Workload{idlePulls(10), idlePulls(50), idlePulls(200)}
 
 // calmAfter is when the pulls of the leaves are calm: sooner than those of alertsink,
 // whose pace they are at from then on.
@@ -39,7 +39,7 @@ func (b *bed) window() time.Duration {
 
 func idlePulls(sites int) Workload {
 	return Workload{
-		Name: "pull-" + strconv.Itoa(sites), Unit: core, Goal: "none: it says where pulling from every site ends",
+		Name: "pull-" + strconv.Itoa(sites), Unit: core, asked: sites > 50, Goal: "none: it says where pulling from every site ends",
 		Does:   fmt.Sprintf("the NATS server of the hub, while %d leaves pull from each other and nothing is shared", sites),
 		Beside: "the same with the leaves joined, and no pull",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
