@@ -35,7 +35,7 @@ both sides. A rate is the better the higher it is, a time the lower.
 Workloads:
 `)
 	for _, w := range bench.Workloads() {
-		fmt.Fprintf(&b, "  %-14s %s;\n  %-14s beside %s.\n  %-14s Goal of the ratio: %s.\n", w.Name, w.Does, "", w.Beside, "", w.Goal)
+		fmt.Fprintf(&b, "  %-18s %s;\n  %-18s beside %s.\n  %-18s Goal of the ratio: %s.\n", w.Name, w.Does, "", w.Beside, "", w.Goal)
 	}
 	b.WriteString(`
 Examples:

@@ -23,7 +23,7 @@ var breakages = map[string]breakage{
 		early[i] = store.Confirmed{Queued: q, Sequence: 1}
 	}
 	if _, err := r.store.Published(ctx, r.now(), early); err != nil {
-		return err
+		return nil, err
 	}
 	sequences, failed := r.bus.Store(ctx, msgs)`},
 	// A batch is acknowledged before it is handed over.

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -58,6 +59,7 @@ var catalogue = []fault{
 	{"nats-killed", machine, time.Second, 4 * time.Second, always, natsKilled},
 	{"jetstream-off", machine, 4 * time.Second, 12 * time.Second, always, jetStreamOff},
 	{"jetstream-deleted", machine, time.Second, 3 * time.Second, always, jetStreamDeleted},
+	{"power-lost", machine, 3 * time.Second, 20 * time.Second, always, powerLost},
 	{"disk-full", machine, 6 * time.Second, 12 * time.Second, smallDisk, diskFull},
 	{"duplicates", machine, time.Second, 2 * time.Second, always, duplicates},
 	{"clock-off", machine, 15 * time.Second, 25 * time.Second, always, clockOff},
@@ -176,12 +178,51 @@ func jetStreamOff(_ context.Context, _ *mesh, n *node, _ *rand.Rand) (func() err
 
 func jetStreamDeleted(_ context.Context, _ *mesh, n *node, _ *rand.Rand) (func() error, error) {
 	end, err := away(n.nats)
-	entries, readErr := os.ReadDir(n.storeDir)
-	err = errors.Join(err, readErr)
+	return end, errors.Join(err, emptied(n.storeDir, ""))
+}
+
+// powerLost is what a machine without power does to a NATS server that does not sync what
+// it confirms: when it is over the server is killed, and begins anew with the store as the
+// disk had it when it began. What was confirmed in between is gone, and the outbox with it.
+func powerLost(_ context.Context, m *mesh, n *node, _ *rand.Rand) (func() error, error) {
+	disk := filepath.Join(m.dir, n.id, "disk")
+	return func() error {
+		return restarted(n, func() error {
+			return errors.Join(emptied(n.storeDir, n.ballast), copyTree(disk, n.storeDir), os.RemoveAll(disk))
+		})
+	}, copyTree(n.storeDir, disk, n.ballast)
+}
+
+// emptied deletes what a directory holds, but for one file.
+func emptied(dir, but string) error {
+	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(n.storeDir, e.Name())))
+		if path := filepath.Join(dir, e.Name()); path != but {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
 	}
-	return end, err
+	return err
+}
+
+// copyTree copies a directory whose files come and go meanwhile, but for those named.
+func copyTree(from, to string, but ...string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || slices.Contains(but, path) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, from))
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return errors.Join(err, os.WriteFile(target, data, 0o600))
+	})
 }
 
 // diskFull fills the disk of JetStream. The server gives JetStream up for good when

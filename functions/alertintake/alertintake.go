@@ -234,7 +234,7 @@ func (i intake) handOver(ctx context.Context, queued []store.Queued) {
 	if len(queued) == 0 { // doubles alone
 		return
 	}
-	if err := i.bus.HandOver("alertrelay", queued); err != nil {
+	if err := i.bus.HandOver("alertrelay", "handed", queued); err != nil {
 		i.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
 	}
 }

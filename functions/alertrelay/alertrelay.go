@@ -28,6 +28,10 @@ import (
 const (
 	// sweep is how often it looks without being nudged.
 	sweep = 2 * time.Second
+	// lookout is how long a nudge waits for others before it looks, and confirming how long
+	// what was handed over and published may wait in the outbox for its removal with others.
+	lookout    = 5 * time.Millisecond
+	confirming = 20 * time.Millisecond
 	// batch is how many messages are published before their rows are taken out.
 	batch = 500
 )
@@ -41,7 +45,9 @@ func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheu
 		Name:        "alertrelay",
 		Description: "Empties the outbox: publishes shared alerts and events to the site's streams.",
 		Triggers: []function.Trigger{
-			function.Handed(r.handed),
+			function.Handed("handed", r.handed),
+			function.Handed("confirmed", r.confirmed, function.Lingering(confirming)),
+			function.Nudged(r.relay, function.Lingering(lookout)),
 			function.Every(sweep, r.relay, function.Named("sweep")),
 		},
 		Streams: []jetstream.StreamConfig{stream.Alerts(site, limits), stream.Events(site)},
@@ -75,20 +81,29 @@ func (r relay) figures() prometheus.Collector {
 	)
 }
 
-// handed publishes what was committed a moment ago and handed over with it, and looks
-// into the outbox where a nudge has brought nothing. What fails here waits there.
+// handed publishes what was committed a moment ago and handed over with it. What fails
+// here waits in the outbox.
 func (r relay) handed(ctx context.Context, all [][]store.Queued) error {
 	fresh := slices.Concat(all...)
 	slices.SortStableFunc(fresh, func(a, b store.Queued) int { return b.Priority - a.Priority })
 	for next := range slices.Chunk(fresh, batch) {
-		if err := r.publish(ctx, next); err != nil {
-			return err
+		done, failed := r.publish(ctx, next)
+		for i := range done {
+			done[i].Payload = nil // nobody reads it any more
+		}
+		if len(done) > 0 {
+			failed = errors.Join(failed, r.bus.HandOver("alertrelay", "confirmed", done))
+		}
+		if failed != nil {
+			return failed
 		}
 	}
-	if slices.ContainsFunc(all, func(q []store.Queued) bool { return len(q) == 0 }) {
-		return r.relay(ctx)
-	}
 	return nil
+}
+
+// confirmed takes out of the outbox what was published when it was handed over.
+func (r relay) confirmed(ctx context.Context, all [][]store.Confirmed) error {
+	return r.takeOut(ctx, slices.Concat(all...))
 }
 
 // relay publishes what waits in the outbox.
@@ -101,27 +116,27 @@ func (r relay) relay(ctx context.Context) error {
 		if len(queued) == 0 {
 			return nil
 		}
-		if err := r.publish(ctx, queued); err != nil {
+		done, failed := r.publish(ctx, queued)
+		if err := r.takeOut(ctx, done); err != nil {
 			return err
 		}
-		if len(queued) < batch { // whoever has put more there since has nudged
-			return nil
+		if failed != nil || len(queued) < batch { // whoever has put more there since has nudged
+			return failed
 		}
 	}
 	return ctx.Err()
 }
 
-// publish publishes messages of the outbox, and takes out of it what the server has confirmed.
-func (r relay) publish(ctx context.Context, queued []store.Queued) error {
+// publish publishes messages of the outbox, and returns those that the server has confirmed.
+func (r relay) publish(ctx context.Context, queued []store.Queued) (done []store.Confirmed, err error) {
 	for _, q := range queued {
 		if !q.Withdraws {
 			continue
 		}
 		if err := r.withdraw(ctx, q.AlertID, q.Version); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	var done []store.Confirmed
 	msgs, sent := make([]function.Message, 0, len(queued)), make([]store.Queued, 0, len(queued))
 	for _, q := range queued {
 		if q.Subject == "" { // it only withdraws
@@ -137,6 +152,11 @@ func (r relay) publish(ctx context.Context, queued []store.Queued) error {
 			done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
 		}
 	}
+	return done, failed
+}
+
+// takeOut takes out of the outbox what the server has confirmed.
+func (r relay) takeOut(ctx context.Context, done []store.Confirmed) error {
 	gone, err := r.store.Published(ctx, r.now(), done)
 	if err != nil {
 		return fmt.Errorf("clearing the outbox: %w", err)
@@ -146,7 +166,7 @@ func (r relay) publish(ctx context.Context, queued []store.Queued) error {
 			return err
 		}
 	}
-	return failed
+	return nil
 }
 
 // recall takes an alert out of the stream that was changed between its way out of the
@@ -156,7 +176,7 @@ func (r relay) recall(ctx context.Context, gone store.Confirmed) error {
 	if gone.AlertID == "" {
 		return nil
 	}
-	a, err := r.subject(ctx, gone)
+	a, err := r.alertOf(ctx, gone)
 	switch {
 	case fault.Is(err, fault.NotFound):
 		return nil
@@ -168,8 +188,8 @@ func (r relay) recall(ctx context.Context, gone store.Confirmed) error {
 	return nil
 }
 
-// subject is the alert that a message shares, or passes on, as it is here.
-func (r relay) subject(ctx context.Context, m store.Confirmed) (federation.Alert, error) {
+// alertOf is the alert that a message shares, or passes on, as it is here.
+func (r relay) alertOf(ctx context.Context, m store.Confirmed) (federation.Alert, error) {
 	if m.Proof == nil {
 		return r.store.Alert(ctx, m.AlertID)
 	}

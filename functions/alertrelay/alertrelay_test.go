@@ -58,7 +58,7 @@ func (r relaying) committed(title string, s federation.Severity) (federation.Ale
 
 func (r relaying) handOver(work any) {
 	r.Helper()
-	if err := r.bus.HandOver("alertrelay", work); err != nil {
+	if err := r.bus.HandOver("alertrelay", "handed", work); err != nil {
 		r.Fatal(err)
 	}
 }

@@ -180,21 +180,21 @@ func (b *Bus) Nudge(function string) error {
 	return b.nc.Publish(subject.Nudge(b.site.ID, function), nil)
 }
 
-// maxHandedOver is how large what a nudge brings may be, in bytes.
+// maxHandedOver is how large work that is handed over may be, in bytes.
 const maxHandedOver = 512 << 10
 
-// HandOver is [Bus.Nudge] with the work itself, so that the function need not look for it
-// first; see [Handed]. It is only quicker: a nudge may be lost, and what is too large for
-// one is not sent.
-func (b *Bus) HandOver(function string, work any) error {
+// HandOver gives a [Handed] trigger of a function of the own site its work, so that it
+// need not look for it. It is only quicker than [Bus.Nudge], which takes its place where
+// the work is too large for a message: it may be lost.
+func (b *Bus) HandOver(function, trigger string, work any) error {
 	data, err := json.Marshal(work)
 	if err != nil {
 		return fmt.Errorf("encoding what is handed over to %s: %w", function, err)
 	}
 	if len(data) > maxHandedOver {
-		data = nil
+		return b.Nudge(function)
 	}
-	return b.nc.Publish(subject.Nudge(b.site.ID, function), data)
+	return b.nc.Publish(subject.HandOver(b.site.ID, function, trigger), data)
 }
 
 // Message is something for a local stream. ID makes a second publish of the same

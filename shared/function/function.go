@@ -82,6 +82,10 @@ func Parallel(n int) Option { return func(o *options) { o.parallel = n } }
 // for nudges, where ten say no more than one.
 func Coalesced() Option { return func(o *options) { o.coalesce = true } }
 
+// Lingering lets a [Nudged] or [Handed] wait so long, after the first message, for more that
+// are then one call with it: for work that is not in a hurry.
+func Lingering(d time.Duration) Option { return func(o *options) { o.linger = d } }
+
 // Batch lets a [Consume] hand over up to n messages at a time, and wait up to
 // linger for them after the first.
 func Batch(n int, linger time.Duration) Option {

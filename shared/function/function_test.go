@@ -321,31 +321,56 @@ func TestNudgesThatWaitAreOneCall(t *testing.T) {
 	}
 }
 
-func TestWhatNudgesBringIsHandedOverTogether(t *testing.T) {
+func TestWorkIsHandedOverTogether(t *testing.T) {
 	s := natstest.Start(t, site)
-	got, block := make(chan []int, 10), make(chan struct{})
+	got, looked, block := make(chan []int, 10), make(chan bool, 10), make(chan struct{})
 	_, reg := start(t, s, function.Function{Name: "relay", Triggers: []function.Trigger{
-		function.Handed(func(_ context.Context, all []int) error { got <- all; <-block; return nil }),
+		function.Handed("work", func(_ context.Context, all []int) error { got <- all; <-block; return nil }),
+		function.Nudged(func(context.Context) error { looked <- true; return nil }),
 	}})
 	b := natstest.Bus(t, s, site, "sender")
-	if err := b.HandOver("relay", 1); err != nil {
-		t.Fatal(err)
+	give := func(work ...any) {
+		t.Helper()
+		for _, w := range work {
+			if err := b.HandOver("relay", "work", w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Conn().Flush(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	first := <-got
-	if err := errors.Join(b.HandOver("relay", 2), b.Nudge("relay"), b.HandOver("relay", "no number"), b.HandOver("relay", strings.Repeat("x", 600<<10)), b.HandOver("relay", 3), b.Conn().Flush()); err != nil {
-		t.Fatal(err)
-	}
+	give(1)
+	all := <-got
+	give(2, "no number", 3, strings.Repeat("x", 600<<10), 4)
+	<-looked // for what is too large
 	close(block)
-	all := first
-	for len(all) < 6 { // in one call, or in as many as the messages have come in
+	for len(all) < 4 { // in one call, or in as many as the messages have come in
 		all = append(all, <-got...)
 	}
-	if diff := cmp.Diff([]int{1, 2, 0, 0, 0, 3}, all); diff != "" {
+	if diff := cmp.Diff([]int{1, 2, 3, 4}, all); diff != "" {
 		t.Errorf("handed over (-want +got):\n%s", diff)
 	}
-	natstest.Eventually(t, "what cannot be read is counted", func() bool {
-		return counter(t, reg, "aurora_function_messages_refused_total", "reason", "invalid") == 1
-	})
+	if n := counter(t, reg, "aurora_function_messages_refused_total", "reason", "invalid"); n != 1 {
+		t.Errorf("%v were refused", n)
+	}
+}
+
+func TestWorkThatIsInNoHurryWaitsForMore(t *testing.T) {
+	s := natstest.Start(t, site)
+	got := make(chan []int, 10)
+	start(t, s, function.Function{Name: "relay", Triggers: []function.Trigger{
+		function.Handed("work", func(_ context.Context, all []int) error { got <- all; return nil }, function.Lingering(2*time.Second)),
+	}})
+	b := natstest.Bus(t, s, site, "sender")
+	for n := range 5 {
+		if err := errors.Join(b.HandOver("relay", "work", n), b.Conn().Flush()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]int{0, 1, 2, 3, 4}, <-got); diff != "" {
+		t.Errorf("in one call (-want +got):\n%s", diff)
+	}
 }
 
 // counter is the sum of a counter over all series with a label of the given value.

@@ -26,7 +26,7 @@ func Reply[Req, Res any](e Endpoint[Req, Res], handler func(context.Context, Req
 const (
 	maxWaiting      = 16_384
 	maxWaitingBytes = 64 << 20
-	maxHandedBytes  = 16 << 20 // of nudges
+	maxHandedBytes  = 16 << 20 // of work that is handed over
 )
 
 type replyTrigger[Req, Res any] struct {
@@ -151,12 +151,12 @@ func Nudged(handler func(context.Context) error, opts ...Option) Trigger {
 	return &onTrigger[struct{}]{options: build("on", opts), handler: func(ctx context.Context, _ struct{}) error { return handler(ctx) }}
 }
 
-// Handed is [Nudged] for a handler that is given what the nudges bring, see
-// [Bus.HandOver], in their order. That of a nudge which brings nothing, or nothing that
-// can be read, is the zero M: then the handler looks for the work by itself.
-func Handed[M any](handler func(context.Context, []M) error, opts ...Option) Trigger {
-	opts = append([]Option{Named("nudged"), Coalesced()}, opts...)
-	return &onTrigger[M]{options: build("on", opts), handed: handler}
+// Handed calls the handler with the work that others hand over under the name, see
+// [Bus.HandOver]: once with all that waits, in its order. The work is in the database too,
+// where the function looks for what is lost on the way, or cannot be read.
+func Handed[M any](name string, handler func(context.Context, []M) error, opts ...Option) Trigger {
+	opts = append([]Option{Coalesced()}, opts...)
+	return &onTrigger[M]{options: build(name, opts), handed: handler}
 }
 
 type onTrigger[M any] struct {
@@ -167,7 +167,11 @@ type onTrigger[M any] struct {
 }
 
 func (t *onTrigger[M]) describe(r *Running) (name, kind, detail string) {
-	if t.subject == "" {
+	switch {
+	case t.subject != "":
+	case t.handed != nil:
+		t.subject = subject.HandOver(r.bus.site.ID, r.fn.Name, t.name)
+	default:
 		t.subject = subject.Nudge(r.bus.site.ID, r.fn.Name)
 	}
 	return t.name, "on", t.subject
@@ -242,25 +246,25 @@ func (t *onTrigger[M]) handle(r *Running, m *meter, in message) {
 	}
 }
 
-// handOver gives the handler what nudges bring.
-func (t *onTrigger[M]) handOver(r *Running, m *meter, nudges []*nats.Msg) {
-	all := make([]M, len(nudges))
-	for i, n := range nudges {
-		if len(n.Data) == 0 {
-			continue
-		}
-		v, err := decode[M](n.Data)
+// handOver gives the handler the work that came.
+func (t *onTrigger[M]) handOver(r *Running, m *meter, msgs []*nats.Msg) {
+	all := make([]M, 0, len(msgs))
+	for _, msg := range msgs {
+		work, err := decode[M](msg.Data)
 		if err != nil {
 			m.refuse(err)
-			r.log.Warn("what a nudge brings cannot be read", "trigger", t.name, "subject", n.Subject, "error", discreet(err))
+			r.log.Warn("work that was handed over cannot be read", "trigger", t.name, "subject", msg.Subject, "error", discreet(err))
 			continue
 		}
-		all[i] = v
+		all = append(all, work)
+	}
+	if len(all) == 0 {
+		return
 	}
 	base, over := t.under(r)
 	defer over()
 	if err := m.call(base, t.timeout, func(ctx context.Context) error { return t.handed(ctx, all) }); err != nil {
-		r.log.ErrorContext(base, "what was handed over could not be handled", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
+		r.log.ErrorContext(base, "work that was handed over could not be done", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
 	}
 }
 
@@ -301,6 +305,9 @@ func (t *onTrigger[M]) startCoalesced(r *Running, m *meter) error {
 				continue
 			}
 			m.setTrouble(nil)
+			if t.linger > 0 {
+				r.pause(t.linger) // what is here is handled also where the function is to stop
+			}
 			all := []*nats.Msg{msg}
 			for {
 				more, err := sub.NextMsg(0)

@@ -122,7 +122,10 @@ func headRow(h access.Head) *auditHeadRow { return &auditHeadRow{One: 1, Seq: h.
 // other; the head is there once that has been seen.
 func (s *Store) lockAudit(p *pipe) *access.Head {
 	head := new(access.Head)
-	p.add(asking(s.dialect.forUpdate(s.writer.NewSelect().Model(headRow(access.Head{})).Column("seq", "hash").WherePK()), func(scan func(...any) error) error {
+	build := func() *bun.SelectQuery {
+		return s.dialect.forUpdate(s.writer.NewSelect().Model(headRow(access.Head{})).Column("seq", "hash").WherePK())
+	}
+	p.add(s.asking("head of the audit log", build, func(scan func(...any) error) error {
 		return scan(&head.Seq, &head.Hash)
 	}))
 	return head

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -63,10 +64,18 @@ func appendTo(all *[]string) func(scan func(...any) error) error {
 	}
 }
 
+// insertions are the texts of [insertion], which are the same for all rows of a table.
+var insertions sync.Map // of string by insertionOf
+
+type insertionOf struct {
+	row              reflect.Type
+	conflict, column string
+}
+
 // insertion is the statement of PostgreSQL that inserts rows, and its arguments.
 func insertion[R any](d schema.Dialect, rows []R, conflict, column string) (query string, arrays []any, err error) {
 	table := d.Tables().Get(reflect.TypeFor[R]())
-	var names, parts []string
+	var names, types []string
 	for _, f := range table.Fields {
 		if f.AutoIncrement {
 			continue
@@ -76,21 +85,28 @@ func insertion[R any](d schema.Dialect, rows []R, conflict, column string) (quer
 			return "", nil, err
 		}
 		arrays = append(arrays, array)
-		part := fmt.Sprintf("$%d::text[]", len(arrays))
+		names, types = append(names, string(f.SQLName)), append(types, sql)
+	}
+	key := insertionOf{reflect.TypeFor[R](), conflict, column}
+	if text, ok := insertions.Load(key); ok {
+		return text.(string), arrays, nil //nolint:forcetypeassert // nothing else is kept there
+	}
+	for i, sql := range types {
+		types[i] = fmt.Sprintf("$%d::text[]", i+1)
 		if sql != "text" {
-			part += "::" + sql + "[]"
+			types[i] += "::" + sql + "[]"
 		}
-		names, parts = append(names, string(f.SQLName)), append(parts, part)
 	}
 	// The columns of unnest are in the order of its arguments.
 	//nolint:gosec // names of the schema; the values are arguments
-	query = fmt.Sprintf("INSERT INTO %s AS %s (%s) SELECT * FROM unnest(%s)", table.SQLName, table.SQLAlias, strings.Join(names, ", "), strings.Join(parts, ", "))
+	query = fmt.Sprintf("INSERT INTO %s AS %s (%s) SELECT * FROM unnest(%s)", table.SQLName, table.SQLAlias, strings.Join(names, ", "), strings.Join(types, ", "))
 	if conflict != "" {
 		query += " " + conflict
 	}
 	if column != "" {
 		query += " RETURNING " + column
 	}
+	insertions.Store(key, query)
 	return query, arrays, nil
 }
 

@@ -80,7 +80,8 @@ func gatesIn(rows []gateRow, d federation.Direction, def federation.Gate) federa
 // askGates adds [gatesOf] to a pipe; the rows are there once it has been seen.
 func (s *Store) askGates(p *pipe, own federation.SiteID, d federation.Direction) *[]gateRow {
 	rows := new([]gateRow)
-	p.add(asking(gatesOf(s.writer, own, d), func(scan func(...any) error) error {
+	build := func() *bun.SelectQuery { return gatesOf(s.writer, own, d) }
+	p.add(s.asking("gates "+string(own)+" "+string(d), build, func(scan func(...any) error) error {
 		var r gateRow
 		err := scan(&r.Peer, &r.Direction, &r.MinSeverity, &r.Sources, &r.ExceptSources, &r.StripIOCs)
 		*rows = append(*rows, r)

@@ -35,7 +35,7 @@ type Outgoing struct {
 	// Withdraws says that what was published of the alert before is taken out of the
 	// stream first: it may not leave any more. Without a subject the message does only that.
 	Withdraws bool   `json:"withdraws,omitempty"`
-	Payload   []byte `json:"payload"`
+	Payload   []byte `json:"payload,omitempty"`
 	// Proof is set where another site said it, and this one, as its hub, passes it on.
 	Proof *function.Proof `json:"proof,omitempty"`
 	// Trace is that within which the message was committed, see package tracing. Where
@@ -223,7 +223,7 @@ func waiting(q *bun.SelectQuery, limit int) *bun.SelectQuery {
 // Confirmed is a message of the outbox that its stream has confirmed.
 type Confirmed struct {
 	Queued
-	Sequence uint64 // in the stream
+	Sequence uint64 `json:"sequence"` // in the stream
 }
 
 type publishedRow struct {

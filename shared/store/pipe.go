@@ -128,10 +128,15 @@ func (p *pipe) send(ctx context.Context, driver any, next []statement) error {
 	return pg.SendBatch(ctx, batch).Close()
 }
 
-// asking is a query of which the text is the same every time, as the values in it are.
-func asking(q *bun.SelectQuery, row func(scan func(...any) error) error) statement {
-	return statement{query: q.String(), row: row, alone: func(ctx context.Context, tx bun.Tx) error {
-		return readRows(q.Conn(tx).Rows(ctx))(row)
+// asking is a query of which the text is the same every time, as the values in it are. It
+// is built once for its name.
+func (s *Store) asking(name string, build func() *bun.SelectQuery, row func(scan func(...any) error) error) statement {
+	text, ok := s.texts.Load(name)
+	if !ok {
+		text, _ = s.texts.LoadOrStore(name, build().String())
+	}
+	return statement{query: text.(string), row: row, alone: func(ctx context.Context, tx bun.Tx) error { //nolint:forcetypeassert // nothing else is kept there
+		return readRows(build().Conn(tx).Rows(ctx))(row)
 	}}
 }
 

@@ -27,6 +27,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/uptrace/bun"
 
@@ -37,7 +38,8 @@ import (
 type Store struct {
 	dialect dialect
 	reader  *bun.DB
-	writer  *bun.DB // the same as reader, but in SQLite, which takes one writer at a time
+	writer  *bun.DB  // the same as reader, but in SQLite, which takes one writer at a time
+	texts   sync.Map // of the queries of [Store.asking], by their names
 }
 
 // Open opens the database that dsn names: "sqlite:PATH", "sqlite::memory:",

@@ -127,5 +127,8 @@ func (l *list[T]) Scan(src any) error {
 		return fmt.Errorf("a list cannot be read from %T", src)
 	}
 	*l = list[T]{}
+	if string(data) == "[]" { // as most are
+		return nil
+	}
 	return json.Unmarshal(data, (*[]T)(l))
 }

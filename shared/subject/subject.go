@@ -23,6 +23,7 @@
 //	aurora.site.<site_id>.tick.<function>.<trigger>      what that schedule sends
 //	aurora.site.<site_id>.event.<kind>                   what happened at the site
 //	aurora.site.<site_id>.nudge.<function>               "there is work", without payload
+//	aurora.site.<site_id>.nudge.<function>.<trigger>     the same, with the work
 //	aurora.site.<site_id>.deadletter.<function>          what a function could not do
 //	aurora.site.<site_id>.ack.<stream>.<consumer>.<...>  an acknowledgement within the site
 //
@@ -196,6 +197,12 @@ func Events(site federation.SiteID) string { return local(site) + "event.>" }
 // Nudge tells a function that there is work in the database. It carries nothing
 // and may be lost: the function also looks by itself.
 func Nudge(site federation.SiteID, function string) string { return local(site) + "nudge." + function }
+
+// HandOver is where a trigger of a function is given work that is in the database too, so
+// that it need not look for it.
+func HandOver(site federation.SiteID, function, trigger string) string {
+	return Nudge(site, function) + "." + trigger
+}
 
 // DeadLetter is where a function's failed messages go.
 func DeadLetter(site federation.SiteID, function string) string {

@@ -33,6 +33,7 @@ func TestEveryName(t *testing.T) {
 		{"an event", subject.Event("site-a", federation.AlertStored), "aurora.site.site-a.event.alert-stored"},
 		{"all events", subject.Events("site-a"), "aurora.site.site-a.event.>"},
 		{"a nudge", subject.Nudge("site-a", "alertrelay"), "aurora.site.site-a.nudge.alertrelay"},
+		{"work that is handed over", subject.HandOver("site-a", "alertrelay", "handed"), "aurora.site.site-a.nudge.alertrelay.handed"},
 		{"a dead letter", subject.DeadLetter("site-a", "alertsink"), "aurora.site.site-a.deadletter.alertsink"},
 		{"all dead letters", subject.DeadLetters("site-a"), "aurora.site.site-a.deadletter.>"},
 		{"the alert stream", subject.AlertStream("site-a"), "ALERTS_site-a"},

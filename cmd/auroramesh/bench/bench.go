@@ -48,6 +48,7 @@ type Workload struct {
 	Unit   string // of the value: a rate, of which more is better, or a time or share, of which less is
 	Goal   string // of the ratio
 	fixed  bool   // nothing of it grows with the scale
+	asked  bool   // it is run only where it is named: not every machine has what it takes
 	// prepare makes the two sides ready on the bed. What it leaves to be undone the bed undoes.
 	prepare func(context.Context, *bed) (pair, error)
 }
@@ -90,7 +91,10 @@ func Workloads() []Workload {
 // chosen are the workloads that the options name, each by itself or by what several begin with.
 func (o Options) chosen() []Workload {
 	return slices.DeleteFunc(Workloads(), func(w Workload) bool {
-		return len(o.Names) > 0 && !slices.ContainsFunc(o.Names, func(n string) bool { return named(n, w.Name) })
+		if len(o.Names) == 0 {
+			return w.asked
+		}
+		return !slices.ContainsFunc(o.Names, func(n string) bool { return n == w.Name || !w.asked && named(n, w.Name) })
 	})
 }
 

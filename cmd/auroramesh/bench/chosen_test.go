@@ -11,7 +11,9 @@ func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
 		names, want []string
 	}{
 		{[]string{"intake"}, []string{"intake-1", "intake-32", "intake-128"}},
-		{[]string{"endtoend"}, []string{"endtoend"}}, // which is one itself
+		{[]string{"endtoend"}, []string{"endtoend"}},       // which is one itself
+		{[]string{"pull"}, []string{"pull-10", "pull-50"}}, // pull-200 takes more than most machines have
+		{[]string{"pull-200"}, []string{"pull-200"}},
 		{[]string{"idle", "pull-50", "detect-killed"}, []string{"pull-50", "idle", "detect-killed"}},
 	} {
 		o := Options{Names: c.names, Rounds: 1, Scale: 1}

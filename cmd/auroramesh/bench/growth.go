@@ -82,7 +82,7 @@ func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
 		}
 		grown := Grown{Name: w.Name, Does: w.Does, Unit: w.Unit}
 		for _, step := range steps {
-			b.Scale = o.Scale * step
+			b.Scale = math.Round(o.Scale*step*1e6) / 1e6 // no 0.010000000000000002
 			b.Progress(fmt.Sprintf("%s: at scale %g", w.Name, b.Scale))
 			r, err := b.measure(ctx, w)
 			if err != nil {

@@ -24,7 +24,7 @@ import (
 
 // pulls are what it costs while nothing is shared that every site pulls from every other,
 // or each from the one that passes on and that one from each.
-var pulls = []Workload{idlePulls(10, false), idlePulls(50, false), idlePulls(10, true), idlePulls(50, true), idlePulls(200, true)}
+var pulls = []Workload{idlePulls(10, false), idlePulls(50, false), idlePulls(200, false), idlePulls(10, true), idlePulls(50, true), idlePulls(200, true)}
 
 // calmAfter is when the pulls of the leaves are calm: sooner than those of alertsink,
 // whose pace they are at from then on.
@@ -44,7 +44,7 @@ func idlePulls(sites int, relayed bool) Workload {
 		name, goal, from = "relay-", "none: it says what a site costs where the hub passes on", "the one that passes on, as it does from them,"
 	}
 	return Workload{
-		Name: name + strconv.Itoa(sites), Unit: core, Goal: goal,
+		Name: name + strconv.Itoa(sites), Unit: core, asked: sites > 50, Goal: goal,
 		Does:   fmt.Sprintf("the NATS server of the hub, while %d leaves pull from %s and nothing is shared", sites, from),
 		Beside: "the same with the leaves joined, and no pull",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
