@@ -86,7 +86,8 @@ func Echo(site federation.SiteID) string { return "aurora.federation.echo." + st
 
 // Reconcile is where an origin answers a step of the reconciliation with a peer. The
 // peer stands in the subject, so that a site can be allowed its own name only. With
-// "*" as the peer it matches that step of all.
+// "*" as the peer it matches that step of all. The step "held" goes the other way: there the
+// first site is the one that answers what it has, and the second the origin that asks.
 func Reconcile(origin, peer federation.SiteID, step string) string {
 	return "aurora.federation.reconcile." + string(origin) + "." + string(peer) + "." + step
 }
