@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"slices"
 	"sync"
@@ -106,7 +105,7 @@ func (p prober) probe(ctx context.Context) error {
 		}
 	}
 	links = slices.DeleteFunc(links, func(l federation.Link) bool {
-		return !l.Probe.Due(now, every[l.ID], shift(own, l.Peer(own), p.seldom))
+		return !l.Probe.Due(now, every[l.ID], federation.Shift(own, l.Peer(own), p.seldom))
 	})
 	results := p.sendAll(ctx, links, patience)
 	for id, e := range results {
@@ -114,14 +113,6 @@ func (p prober) probe(ctx context.Context) error {
 		results[id] = e
 	}
 	return p.record(ctx, results)
-}
-
-// shift spreads the echoes that go seldom: it is some moment within their pace, for each
-// pair of sites another.
-func shift(own, peer federation.SiteID, every time.Duration) time.Duration {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(own + "/" + peer)) // it never fails
-	return time.Duration(h.Sum64() % uint64(every))
 }
 
 // sendAll sends one echo over each of the links, and returns what became of them by the link's id.

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"time"
 
@@ -129,12 +128,9 @@ func (r reconciler) compareRecent(ctx context.Context) error {
 	})
 }
 
-// turn numbers the times in which an origin whose alerts the hub passes on is compared in
-// full once. For each they begin at another moment, or all would be compared at once.
+// turn numbers the times in which an origin whose alerts the hub passes on is compared in full once.
 func (r reconciler) turn(o federation.SiteID, at time.Time) int64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(r.bus.Site().ID + "/" + o)) // it never fails
-	return int64((uint64(at.UnixNano()) + h.Sum64()%uint64(full)) / uint64(full))
+	return federation.Turn(at, full, federation.Shift(r.bus.Site().ID, o, full))
 }
 
 // origin is a peer whose alerts are compared.
@@ -301,8 +297,13 @@ func (r reconciler) hour(ctx context.Context, o origin, span federation.Span, fo
 
 // fetch has sent again what is missing. It looks once more before: some of it may
 // have come since the page was read. While the hub that passes them on still has alerts
-// for this site, it may have these: the next look tells.
+// for this site, it may have these: the next look tells. So the hub is asked first, for
+// what is acknowledged to it is here.
 func (r reconciler) fetch(ctx context.Context, o origin, missing []federation.Held, found *federation.Reconciliation) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	coming := o.hub != "" && r.waitsAt(ctx, o.hub)
 	ids := make([]string, len(missing))
 	for i, h := range missing {
 		ids[i] = h.ID
@@ -317,10 +318,10 @@ func (r reconciler) fetch(ctx context.Context, o origin, missing []federation.He
 			ids = append(ids, h.ID)
 		}
 	}
-	if len(ids) == 0 {
+	switch {
+	case len(ids) == 0:
 		return nil
-	}
-	if o.hub != "" && r.waitsAt(ctx, o.hub) {
+	case coming:
 		found.Pending += len(ids)
 		return nil
 	}

@@ -136,8 +136,7 @@ func (p Probe) Due(now time.Time, every, shift time.Duration) bool {
 	if doubted := (lost > 0) == (p.State == Answered); doubted {
 		return true
 	}
-	turn := func(t time.Time) int64 { return (t.UnixNano() + int64(shift)) / int64(every) }
-	return turn(now) != turn(p.At)
+	return Turn(now, every, shift) != Turn(p.At, every, shift)
 }
 
 // near reports whether two moments are at most d apart, whichever is the earlier.

@@ -250,6 +250,17 @@ func TestALinkWithoutAlertsIsProbedAtItsPace(t *testing.T) {
 	if !p.Works(start.Add(29*time.Second)) || p.Works(start.Add(31*time.Second)) {
 		t.Error("an echo that is one of every 15 s does not count for 15 s more than the pace")
 	}
+	shifts := map[time.Duration]bool{}
+	for _, peer := range []federation.SiteID{"site-b", "site-c", "site-d", "site-e"} {
+		s := federation.Shift("site-a", peer, every)
+		if s < 0 || s >= every {
+			t.Errorf("the shift of %s is %s", peer, s)
+		}
+		shifts[s] = true
+	}
+	if len(shifts) != 4 {
+		t.Errorf("four peers have the shifts %v", shifts)
+	}
 	if !p.Due(start, federation.EchoEvery, 0) {
 		t.Error("a link that carries alerts is not probed each second")
 	}
