@@ -85,34 +85,34 @@ func (p prober) echo(context.Context, ask.None) (federation.EchoReply, error) {
 }
 
 func (p prober) probe(ctx context.Context) error {
-	links, err := p.store.Links(ctx)
+	peers, err := p.store.Peers(ctx, p.bus.Site().ID)
 	if err != nil {
-		return fmt.Errorf("reading the links: %w", err)
+		return err
 	}
-	return p.record(ctx, p.sendAll(ctx, links, patience))
+	return p.record(ctx, p.sendAll(ctx, peers, patience))
 }
 
-// sendAll sends one echo over each of the links, and returns what became of them by the link's id.
-func (p prober) sendAll(ctx context.Context, links []federation.Link, wait time.Duration) map[string]federation.Echo {
+// sendAll sends one echo to each of the peers, and returns what became of them by the link's id.
+func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait time.Duration) map[string]federation.Echo {
 	var (
 		own     = p.bus.Site().ID
-		results = make(map[string]federation.Echo, len(links))
+		results = make(map[string]federation.Echo, len(peers))
 		mu      sync.Mutex
 		all     sync.WaitGroup
 		slots   = make(chan struct{}, atOnce)
 	)
-	for _, l := range links {
+	for _, peer := range peers {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			e := p.send(ctx, l.Peer(own), wait)
+			e := p.send(ctx, peer, wait)
 			if e.Outcome == federation.Lost && wait < patience {
 				return // an echo that was not waited for is not lost
 			}
-			p.echoes.WithLabelValues(string(l.Peer(own)), string(e.Outcome)).Inc()
+			p.echoes.WithLabelValues(string(peer), string(e.Outcome)).Inc()
 			mu.Lock()
 			defer mu.Unlock()
-			results[l.ID] = e
+			results[federation.LinkID(own, peer)] = e
 		})
 	}
 	all.Wait()
