@@ -32,7 +32,7 @@ func (l ledger) measureReconciliations(ctx context.Context, peers []federation.S
 		return err
 	}
 	for way, r := range found {
-		if !slices.Contains(peers, way.Peer) {
+		if _, known := slices.BinarySearch(peers, way.Peer); !known {
 			continue
 		}
 		labels := []string{string(way.Peer), string(way.Direction)}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -34,6 +35,9 @@ const (
 	// maxAckPending is how many alerts may be under way to a peer: enough to fill a
 	// link of 40 ms round trip.
 	maxAckPending = 10_000
+	// Peers that appear within linger of each other are admitted together, atOnce at most.
+	atOnce = 500
+	linger = 100 * time.Millisecond
 )
 
 // New is the function for one site. gate is that of a peer for which none is set.
@@ -44,7 +48,7 @@ func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *funct
 		Name:        "peeradmit",
 		Description: "Keeps, for every known peer, the durable consumers from which it pulls this site's alerts.",
 		Triggers: []function.Trigger{
-			function.On(subject.Event(site, federation.SiteSeen), a.seen, function.Named("seen")),
+			function.OnTogether(subject.Event(site, federation.SiteSeen), a.seen, function.Named("seen"), function.Batch(atOnce, linger)),
 			function.Reply(ask.AdmitPeers, a.admitNow),
 			function.Every(sweep, a.admitAll, function.Named("sweep")),
 		},
@@ -59,8 +63,12 @@ type admitter struct {
 	bus   *function.Bus
 }
 
-func (a admitter) seen(ctx context.Context, e federation.Event) error {
-	return a.admitEach(ctx, []federation.SiteID{e.SiteID})
+func (a admitter) seen(ctx context.Context, came []function.Came[federation.Event]) error {
+	peers := map[federation.SiteID]bool{}
+	for _, c := range came {
+		peers[c.Value.SiteID] = true
+	}
+	return a.admitEach(ctx, slices.Sorted(maps.Keys(peers)))
 }
 
 func (a admitter) admitNow(ctx context.Context, _ ask.None) (ask.None, error) {
@@ -81,9 +89,13 @@ func (a admitter) admitAll(ctx context.Context) error {
 func (a admitter) admitEach(ctx context.Context, peers []federation.SiteID) error {
 	gates, err := a.gates(ctx)
 	for err == nil {
+		there, err := a.there(ctx)
+		if err != nil {
+			return err
+		}
 		var failed []error
 		for _, p := range peers {
-			failed = append(failed, a.admit(ctx, p, gates.For(p)))
+			failed = append(failed, a.admit(ctx, p, gates.For(p), there))
 		}
 		if err := errors.Join(failed...); err != nil {
 			return err
@@ -98,6 +110,15 @@ func (a admitter) admitEach(ctx context.Context, peers []federation.SiteID) erro
 
 func (a admitter) gates(ctx context.Context) (federation.Gates, error) {
 	return a.store.Gates(ctx, a.bus.Site().ID, federation.Outbound, a.gate)
+}
+
+// there is the consumers that there are, by name.
+func (a admitter) there(ctx context.Context) (map[string]*jetstream.ConsumerInfo, error) {
+	s, err := a.bus.JetStream().Stream(ctx, subject.AlertStream(a.bus.Site().ID))
+	if err != nil {
+		return nil, fmt.Errorf("reading the stream of shared alerts: %w", err)
+	}
+	return stream.Consumers(ctx, s)
 }
 
 // filters is the subjects from which a peer behind a gate gets alerts of the given
@@ -117,18 +138,18 @@ func filters(g federation.Gate, peer federation.SiteID, severities []federation.
 
 // admit keeps every lane of a peer. That of the critical alerts is first: it starts
 // where the other one, while it still has them, has come.
-func (a admitter) admit(ctx context.Context, peer federation.SiteID, gate federation.Gate) error {
+func (a admitter) admit(ctx context.Context, peer federation.SiteID, gate federation.Gate, there map[string]*jetstream.ConsumerInfo) error {
 	for _, lane := range subject.AlertConsumers(peer) {
-		if err := a.keep(ctx, peer, gate, lane); err != nil {
+		if err := a.keep(ctx, peer, gate, lane, there); err != nil {
 			return fmt.Errorf("admitting %s: %w", peer, err)
 		}
 	}
 	return nil
 }
 
-// keep creates a lane, or sets its filter to the gate. Where a lane starts cannot be
-// changed, so what is there is kept.
-func (a admitter) keep(ctx context.Context, peer federation.SiteID, gate federation.Gate, lane subject.Lane) error {
+// keep creates a lane, or sets its filter to the gate; where it is as it should be, the
+// server is not asked. Where a lane starts cannot be changed, so what is there is kept.
+func (a admitter) keep(ctx context.Context, peer federation.SiteID, gate federation.Gate, lane subject.Lane, there map[string]*jetstream.ConsumerInfo) error {
 	js, name := a.bus.JetStream(), subject.AlertStream(a.bus.Site().ID)
 	want := jetstream.ConsumerConfig{
 		Durable:        lane.Consumer,
@@ -139,38 +160,41 @@ func (a admitter) keep(ctx context.Context, peer federation.SiteID, gate federat
 		MaxAckPending:  maxAckPending,
 		MaxDeliver:     -1, // the peer ends what it cannot store; nothing is given up at the origin
 	}
-	have, err := js.Consumer(ctx, name, lane.Consumer)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		if want.DeliverPolicy, want.OptStartSeq, err = a.from(ctx, peer, lane); err != nil {
-			return err
-		}
-		if _, err = js.CreateConsumer(ctx, name, want); errors.Is(err, jetstream.ErrConsumerExists) {
+	have := there[lane.Consumer]
+	if have == nil {
+		want.DeliverPolicy, want.OptStartSeq = from(there[subject.AlertConsumer(peer)], lane)
+		_, err := js.CreateConsumer(ctx, name, want)
+		if errors.Is(err, jetstream.ErrConsumerExists) {
 			return nil // another replica was first
 		}
-	case err == nil:
-		want.DeliverPolicy, want.OptStartSeq = have.CachedInfo().Config.DeliverPolicy, have.CachedInfo().Config.OptStartSeq
-		_, err = js.UpdateConsumer(ctx, name, want)
+		return err
 	}
+	if same(have.Config, want) {
+		return nil
+	}
+	want.DeliverPolicy, want.OptStartSeq = have.Config.DeliverPolicy, have.Config.OptStartSeq
+	_, err := js.UpdateConsumer(ctx, name, want)
 	return err
+}
+
+// same reports whether a consumer is as it should be, but for where it starts.
+func same(have, want jetstream.ConsumerConfig) bool {
+	subjects := func(c jetstream.ConsumerConfig) []string { return slices.Sorted(slices.Values(stream.Filter(c))) }
+	return have.Description == want.Description && have.AckPolicy == want.AckPolicy && have.AckWait == want.AckWait &&
+		have.MaxAckPending == want.MaxAckPending && have.MaxDeliver == want.MaxDeliver && slices.Equal(subjects(have), subjects(want))
 }
 
 // from is where a new lane starts: at the beginning, unless the peer has a consumer
 // from before there were lanes. What that one has behind it of this lane's alerts is
 // acknowledged, and what it has before it must not be lost when its filter is narrowed.
-func (a admitter) from(ctx context.Context, peer federation.SiteID, lane subject.Lane) (jetstream.DeliverPolicy, uint64, error) {
-	before, err := a.bus.JetStream().Consumer(ctx, subject.AlertStream(a.bus.Site().ID), subject.AlertConsumer(peer))
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return jetstream.DeliverAllPolicy, 0, nil
-	case err != nil:
-		return 0, 0, err
+func from(before *jetstream.ConsumerInfo, lane subject.Lane) (jetstream.DeliverPolicy, uint64) {
+	if before == nil {
+		return jetstream.DeliverAllPolicy, 0
 	}
-	info := before.CachedInfo()
 	for _, s := range lane.Severities {
-		if slices.Contains(stream.Filter(info.Config), subject.Alert(s)) {
-			return jetstream.DeliverByStartSequencePolicy, info.AckFloor.Stream + 1, nil
+		if slices.Contains(stream.Filter(before.Config), subject.Alert(s)) {
+			return jetstream.DeliverByStartSequencePolicy, before.AckFloor.Stream + 1
 		}
 	}
-	return jetstream.DeliverAllPolicy, 0, nil
+	return jetstream.DeliverAllPolicy, 0
 }
