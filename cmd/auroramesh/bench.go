@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -59,8 +58,11 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 	}
 	if c.Growth {
 		growth, err := bench.RunGrowth(ctx, o)
-		if err != nil || c.JSON {
-			return cmp.Or(err, writeJSON(io.out, growth))
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return writeJSON(io.out, growth)
 		}
 		return writeGrowth(io.out, growth)
 	}

@@ -24,3 +24,21 @@ func TestABenchmarkNamesWhatWasNotRun(t *testing.T) {
 		t.Errorf("the report has figures of what was not run:\n%s", out.String())
 	}
 }
+
+func TestTheGrowthOfABenchmarkHasItsSizesAndExponents(t *testing.T) {
+	t.Parallel()
+	e := 0.25
+	var out strings.Builder
+	err := writeGrowth(&out, bench.Growth{Rounds: 1, Grown: []bench.Grown{{
+		Name: "ingest", Unit: "alerts/s", Cost: &e,
+		Points: []bench.Point{{Scale: 0.1, Value: 400, CPU: 30}, {Scale: 1, Value: 200, More: map[string]float64{"sites": 3}}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"COST^", "0.1", "400 /s", "30 µs", "200 /s", "0.25", "ingest at 1: sites 3"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report does not say %q:\n%s", want, out.String())
+		}
+	}
+}

@@ -75,7 +75,7 @@ func load(t *testing.T, site *demo.Site) {
 	for i := range loadedSites - 1 {
 		g := federation.Gossip{Version: federation.GossipVersion, SiteID: peer(i), SiteName: fmt.Sprintf("Peer %d", i), Tier: federation.Secondary, SentAt: now, IntervalSeconds: 15, AgentsTotal: 120, AgentsOnline: 118,
 			Links: []federation.LinkView{{Peer: own, Status: federation.Healthy, Latency: &federation.Latency{MedianMs: &median, Echoes: 120}, At: now}}}
-		if _, err := st.RecordGossip(t.Context(), own, g, now, site.Settings.Thresholds()); err != nil {
+		if _, err := st.RecordGossips(t.Context(), own, []federation.Gossip{g}, now, site.Settings.Thresholds()); err != nil {
 			t.Fatal(err)
 		}
 	}

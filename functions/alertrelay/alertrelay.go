@@ -29,7 +29,7 @@ const (
 	// sweep is how often it looks without being nudged.
 	sweep = 2 * time.Second
 	// lookout is how long a nudge waits for others before it looks, and confirming how long
-	// what was handed over and published may wait in the outbox for its removal with others.
+	// an event that was handed over and published waits in the outbox for its removal with others.
 	lookout    = 5 * time.Millisecond
 	confirming = 20 * time.Millisecond
 	// batch is how many messages are published before their rows are taken out.
@@ -88,20 +88,27 @@ func (r relay) handed(ctx context.Context, all [][]store.Queued) error {
 	slices.SortStableFunc(fresh, func(a, b store.Queued) int { return b.Priority - a.Priority })
 	for next := range slices.Chunk(fresh, batch) {
 		done, failed := r.publish(ctx, next)
-		for i := range done {
-			done[i].Payload = nil // nobody reads it any more
-		}
-		if len(done) > 0 {
-			failed = errors.Join(failed, r.bus.HandOver("alertrelay", "confirmed", done))
-		}
-		if failed != nil {
-			return failed
+		if err := errors.Join(failed, r.confirm(ctx, done)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// confirmed takes out of the outbox what was published when it was handed over.
+// confirm takes out of the outbox what was published when it was handed over: at once where
+// an alert for the peers is among it, for its place in the stream must be known to whoever
+// takes it back, else together with what comes next.
+func (r relay) confirm(ctx context.Context, done []store.Confirmed) error {
+	if len(done) == 0 || slices.ContainsFunc(done, func(d store.Confirmed) bool { return d.AlertID != "" }) {
+		return r.takeOut(ctx, done)
+	}
+	for i := range done {
+		done[i].Payload = nil // nobody reads it any more
+	}
+	return r.bus.HandOver("alertrelay", "confirmed", done)
+}
+
+// confirmed takes out of the outbox what [relay.confirm] has left for later.
 func (r relay) confirmed(ctx context.Context, all [][]store.Confirmed) error {
 	return r.takeOut(ctx, slices.Concat(all...))
 }

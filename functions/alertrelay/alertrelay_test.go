@@ -3,10 +3,10 @@ package alertrelay_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -96,7 +96,7 @@ func (r relaying) until(want ...string) {
 	r.Helper()
 	natstest.Eventually(r.T, fmt.Sprintf("%s are published", want), func() bool {
 		waiting, _, err := r.store.OutboxDepth(r.Context())
-		return err == nil && waiting == 0 && cmp.Equal(r.published(), want)
+		return err == nil && waiting == 0 && slices.Equal(r.published(), want)
 	})
 }
 
@@ -120,6 +120,28 @@ func TestWhatIsHandedOverIsPublishedOnce(t *testing.T) {
 	high[0].ID, high[0].MsgID, high[0].AlertID, high[0].Payload = 4711, "elsewhere", "elsewhere", []byte(`{"origin_alert_id":"elsewhere"}`)
 	r.handOver(high)
 	r.until("critical", "low", "high", "elsewhere")
+}
+
+// Events are taken out of the outbox many at a time, and each is published once.
+func TestEventsThatAreHandedOverLeaveTheOutbox(t *testing.T) {
+	r := start(t)
+	const events = 50
+	for n := range events {
+		raised, err := r.store.RaiseAlerts(t.Context(), own, federation.Gate{}, []store.Raising{{
+			Alert: federation.NewAlert{Title: fmt.Sprint(n), Severity: federation.Low, Source: "edr"}.Alert(fmt.Sprint(n), time.Now()),
+		}}, func(created []federation.Alert) []store.Outgoing {
+			return store.StoredMessages(own, time.Now(), created)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.handOver(raised.Queued)
+	}
+	r.until() // no alerts
+	s, err := r.bus.JetStream().Stream(t.Context(), subject.EventStream(own))
+	if err != nil || s.CachedInfo().State.Msgs != events {
+		t.Errorf("%d events are published: %v", s.CachedInfo().State.Msgs, err)
+	}
 }
 
 func TestWhatIsNotHandedOverIsLookedFor(t *testing.T) {

@@ -84,19 +84,20 @@ func (w watcher) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the stream of shared alerts: %w", err)
 	}
-	seen, err := deliveries(asking, alerts)
+	consumers, err := stream.Consumers(asking, alerts)
 	if err != nil {
 		return err
 	}
-	watches := make([]federation.DeliveryWatch, 0, len(seen))
-	for _, p := range seen {
+	watches := make([]federation.DeliveryWatch, 0, len(consumers))
+	for _, c := range consumers {
+		p := progress(c)
 		line, known := lines[p.Peer]
 		if !known {
 			continue
 		}
 		watches = append(watches, before[p.Consumer].Next(p, at, w.after, line))
 	}
-	changes, err := w.store.RecordWatches(ctx, own, watches, at, w.thresholds)
+	changes, err := w.store.RecordWatches(ctx, own, before, watches, at, w.thresholds)
 	if err != nil {
 		return err
 	}
@@ -161,21 +162,6 @@ func rebind(ctx context.Context, alerts jetstream.Stream, name string) (*jetstre
 		return nil, err
 	}
 	return c.CachedInfo(), nil
-}
-
-// deliveries is how far each durable consumer of the stream has come.
-func deliveries(ctx context.Context, alerts jetstream.Stream) ([]federation.Progress, error) {
-	var all []federation.Progress
-	consumers := alerts.ListConsumers(ctx)
-	for c := range consumers.Info() {
-		if c.Config.Durable != "" {
-			all = append(all, progress(c))
-		}
-	}
-	if err := consumers.Err(); err != nil {
-		return nil, fmt.Errorf("listing the consumers of the shared alerts: %w", err)
-	}
-	return all, nil
 }
 
 func progress(c *jetstream.ConsumerInfo) federation.Progress {

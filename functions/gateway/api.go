@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -200,6 +201,13 @@ func replyList[T any](list ask.List[T], err error) (*answer[ask.List[T]], error)
 	return reply(list, err)
 }
 
+// showTopology puts one question for all who ask at once. Nobody gets an answer to a
+// question that was put before he asked.
+func (g *gateway) showTopology(ctx context.Context, all []ask.None) ([]encoded[federation.Topology], error) {
+	t, err := pass(ctx, g, ask.Topology, ask.None{})
+	return slices.Repeat([]encoded[federation.Topology]{t}, len(all)), err
+}
+
 func (g *gateway) registerMesh(api huma.API) {
 	op := operation(http.MethodGet, "/api/v1/sites", "list-sites", tagMesh, "List the sites",
 		"Every site that this site has heard of, itself included.")
@@ -211,7 +219,7 @@ func (g *gateway) registerMesh(api huma.API) {
 	op = operation(http.MethodGet, "/api/v1/system/topology", "get-topology", tagMesh, "Show the mesh",
 		"The sites and the links between them, as this site sees them now.")
 	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*answer[encoded[federation.Topology]], error) {
-		return reply(pass(ctx, g, ask.Topology, ask.None{}))
+		return reply(g.topology.put(ctx, ask.None{}))
 	})
 
 	op = operation(http.MethodGet, "/api/v1/federation/deliveries", "list-deliveries", tagMesh, "Show the delivery ledger",

@@ -46,6 +46,8 @@ const (
 	AskTimeout = 10 * time.Second
 	// gatherPatience is many times what it takes to store alerts that came together.
 	gatherPatience = 500 * time.Millisecond
+	// maxShared is how many requests one answer of a function may be for.
+	maxShared = 4096
 )
 
 // Config is what a gateway is made from.
@@ -113,6 +115,7 @@ func newGateway(c Config) *gateway {
 	}
 	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
 	g.intake = &gatherer[[]byte, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, patience: gatherPatience}
+	g.topology = &gatherer[ask.None, encoded[federation.Topology]]{send: g.showTopology, most: maxShared, size: func(ask.None) int { return 0 }, patience: gatherPatience}
 	g.registerSignIn(g.routes)
 	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause, StyleGuide: c.StyleGuide})
 	for pattern, page := range g.console.Routes() {
@@ -143,6 +146,7 @@ type gateway struct {
 	signIns   *rates
 	audit     *gatherer[access.Entry, struct{}]
 	intake    *gatherer[[]byte, ask.AlertRaised]
+	topology  *gatherer[ask.None, encoded[federation.Topology]]
 	streams   chan struct{} // one place for each open event stream
 }
 

@@ -118,6 +118,15 @@ func (g *gateway) record(r *http.Request, x *exchange, took time.Duration, id st
 	}
 	g.metrics.record(route, r.Method, x.status, took)
 	level := slog.LevelDebug
+	if x.status >= 500 {
+		level = slog.LevelInfo
+	}
+	if x.cause != nil {
+		level = slog.LevelError
+	}
+	if !g.log.Enabled(r.Context(), level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("route", route), slog.Int("status", x.status),
 		slog.Duration("duration", took), slog.Int("bytes", x.bytes), slog.String("request_id", id),
@@ -125,11 +134,7 @@ func (g *gateway) record(r *http.Request, x *exchange, took time.Duration, id st
 	if x.principal.ID != "" {
 		attrs = append(attrs, slog.String("principal", string(x.principal.Kind)+" "+x.principal.ID))
 	}
-	if x.status >= 500 {
-		level = slog.LevelInfo
-	}
 	if x.cause != nil {
-		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", x.cause))
 	}
 	g.log.LogAttrs(r.Context(), level, "request", attrs...)

@@ -178,10 +178,7 @@ func (l ledger) delivery(ctx context.Context, a federation.Alert, s store.Sharin
 	case !held:
 		return federation.DeliveryUnknown, "the stream no longer holds it, so the acknowledgements prove nothing", nil
 	}
-	lanes, err := l.lanes(ctx, l.bus.Site().ID, peer)
-	if err != nil {
-		return "", "", unavailable(err)
-	}
+	lanes := out.lanes(peer)
 	lane := slices.IndexFunc(lanes, func(c *jetstream.ConsumerInfo) bool {
 		return slices.Contains(stream.Filter(c.Config), sharedAs(a, s.Peer))
 	})

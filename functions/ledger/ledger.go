@@ -207,6 +207,21 @@ type outgoing struct {
 	jetstream.Stream
 	made  time.Time
 	state jetstream.StreamState
+	// consumers are the durable ones, as they were just after.
+	consumers map[string]*jetstream.ConsumerInfo
+	// refused are the peers that have refused something of what it holds.
+	refused map[federation.SiteID]bool
+}
+
+// lanes is the state of the consumers for a peer, none where it is not admitted yet; before
+// there were lanes there was one for all severities.
+func (o outgoing) lanes(peer federation.SiteID) (found []*jetstream.ConsumerInfo) {
+	for _, lane := range subject.AlertConsumers(peer) {
+		if c := o.consumers[lane.Consumer]; c != nil {
+			found = append(found, c)
+		}
+	}
+	return found
 }
 
 func (l ledger) readStream(ctx context.Context) (outgoing, error) {
@@ -218,7 +233,12 @@ func (l ledger) readStream(ctx context.Context) (outgoing, error) {
 	if err != nil {
 		return outgoing{}, unavailable(err)
 	}
-	return outgoing{s, info.Created, info.State}, nil
+	consumers, err := stream.Consumers(ctx, s)
+	if err != nil {
+		return outgoing{}, unavailable(err)
+	}
+	refused, err := l.store.Refusing(ctx, info.State.FirstSeq, info.State.LastSeq)
+	return outgoing{s, info.Created, info.State, consumers, refused}, err
 }
 
 // unavailable is the fault of this site's own JetStream, without which nothing can be said.
@@ -226,16 +246,16 @@ func unavailable(err error) error {
 	return fault.New(fault.Unavailable, "the stream of shared alerts cannot be read: %v", err)
 }
 
-// lanes is the state of the consumers that origin keeps for a peer, none where it
+// lanes is the state of the consumers that origin, a peer, keeps for this site, none where it
 // has not admitted it yet; an origin that knows no lanes keeps one for all
 // severities. It needs no right but to read these consumers.
-func (l ledger) lanes(ctx context.Context, origin, peer federation.SiteID) ([]*jetstream.ConsumerInfo, error) {
+func (l ledger) lanes(ctx context.Context, origin federation.SiteID) ([]*jetstream.ConsumerInfo, error) {
 	js, err := l.bus.JetStreamOf(origin)
 	if err != nil {
 		return nil, err
 	}
 	var found []*jetstream.ConsumerInfo
-	for _, lane := range subject.AlertConsumers(peer) {
+	for _, lane := range subject.AlertConsumers(l.bus.Site().ID) {
 		c, err := js.Consumer(ctx, subject.AlertStream(origin), lane.Consumer)
 		switch {
 		case errors.Is(err, jetstream.ErrConsumerNotFound):
@@ -263,10 +283,7 @@ func admitted(lanes []*jetstream.ConsumerInfo) []string {
 // refusal counts as stored until its message is noted, some milliseconds.
 func (l ledger) outbound(ctx context.Context, out outgoing, peer federation.SiteID) (federation.Delivery, error) {
 	d := federation.Delivery{Peer: peer, Direction: federation.Outbound, Reachable: true}
-	lanes, err := l.lanes(ctx, l.bus.Site().ID, peer)
-	if err != nil {
-		return d, unavailable(err)
-	}
+	lanes := out.lanes(peer)
 	if len(lanes) == 0 {
 		d.Detail = fmt.Sprintf("%s is not admitted yet", peer)
 		return d, nil
@@ -283,11 +300,15 @@ func (l ledger) outbound(ctx context.Context, out outgoing, peer federation.Site
 		}
 	}
 	acknowledged := max(shared-*d.Pending, 0)
-	refused, err := l.store.CountRefusals(ctx, peer, store.Held{
-		Subjects: subjects, First: out.state.FirstSeq, Last: out.state.LastSeq, Since: out.state.FirstTime,
-	})
-	if err != nil {
-		return d, err
+	refused := 0
+	if out.refused[peer] {
+		var err error
+		refused, err = l.store.CountRefusals(ctx, peer, store.Held{
+			Subjects: subjects, First: out.state.FirstSeq, Last: out.state.LastSeq, Since: out.state.FirstTime,
+		})
+		if err != nil {
+			return d, err
+		}
 	}
 	d.Shared, d.Acknowledged, d.Refused, d.Stored = &shared, &acknowledged, &refused, new(max(acknowledged-refused, 0))
 	if *d.Pending == 0 {
@@ -311,7 +332,7 @@ func (l ledger) inbound(ctx context.Context, peer federation.SiteID) (federation
 	d.Stored = &total
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	lanes, err := l.lanes(asked, peer, l.bus.Site().ID)
+	lanes, err := l.lanes(asked, peer)
 	switch {
 	case err != nil: // the link is down, which is what the answer is to say
 		d.Detail = fmt.Sprintf("%s does not answer", peer)

@@ -31,7 +31,7 @@ func passedBook(t *testing.T, s *server.Server, now func() time.Time) book {
 		if id == peer {
 			g.Links = []federation.LinkView{{Peer: own, Status: federation.Healthy, At: now(), Relayed: true}}
 		}
-		if _, err := st.RecordGossip(t.Context(), own, g, now(), federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+		if _, err := st.RecordGossips(t.Context(), own, []federation.Gossip{g}, now(), federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 	}

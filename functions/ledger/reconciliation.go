@@ -28,7 +28,7 @@ func newComparisons(reg prometheus.Registerer) comparisons {
 
 func (l ledger) measureReconciliations(found map[store.Way]federation.Reconciliation, peers []federation.SiteID) {
 	for way, r := range found {
-		if !slices.Contains(peers, way.Peer) {
+		if _, known := slices.BinarySearch(peers, way.Peer); !known {
 			continue
 		}
 		labels := []string{string(way.Peer), string(way.Direction)}

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -88,6 +87,14 @@ func (p prober) echo(context.Context, ask.None) (federation.EchoReply, error) {
 }
 
 func (p prober) probe(ctx context.Context) error {
+	own := p.bus.Site().ID
+	if p.bus.Site().Exchange != federation.ExchangeHub { // every link may carry alerts
+		peers, err := p.store.Peers(ctx, own)
+		if err != nil {
+			return err
+		}
+		return p.record(ctx, p.sendAll(ctx, peers, patience))
+	}
 	links, err := p.store.Links(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the links: %w", err)
@@ -96,18 +103,20 @@ func (p prober) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	own, now := p.bus.Site().ID, p.now()
+	now := p.now()
 	every := map[string]time.Duration{}
+	var due []federation.SiteID
 	for _, l := range links {
+		peer := l.Peer(own)
 		every[l.ID] = interval
-		if to, byHub := relayed[l.Peer(own)]; byHub && !to.Direct && l.RelayedHere() {
+		if to, byHub := relayed[peer]; byHub && !to.Direct && l.RelayedHere() {
 			every[l.ID] = p.seldom // no alerts go over it in either direction
 		}
+		if l.Probe.Due(now, every[l.ID], federation.Shift(own, peer, p.seldom)) {
+			due = append(due, peer)
+		}
 	}
-	links = slices.DeleteFunc(links, func(l federation.Link) bool {
-		return !l.Probe.Due(now, every[l.ID], federation.Shift(own, l.Peer(own), p.seldom))
-	})
-	results := p.sendAll(ctx, links, patience)
+	results := p.sendAll(ctx, due, patience)
 	for id, e := range results {
 		e.Every = every[id]
 		results[id] = e
@@ -115,27 +124,27 @@ func (p prober) probe(ctx context.Context) error {
 	return p.record(ctx, results)
 }
 
-// sendAll sends one echo over each of the links, and returns what became of them by the link's id.
-func (p prober) sendAll(ctx context.Context, links []federation.Link, wait time.Duration) map[string]federation.Echo {
+// sendAll sends one echo to each of the peers, and returns what became of them by the link's id.
+func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait time.Duration) map[string]federation.Echo {
 	var (
 		own     = p.bus.Site().ID
-		results = make(map[string]federation.Echo, len(links))
+		results = make(map[string]federation.Echo, len(peers))
 		mu      sync.Mutex
 		all     sync.WaitGroup
 		slots   = make(chan struct{}, atOnce)
 	)
-	for _, l := range links {
+	for _, peer := range peers {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			e := p.send(ctx, l.Peer(own), wait)
+			e := p.send(ctx, peer, wait)
 			if e.Outcome == federation.Lost && wait < patience {
 				return // an echo that was not waited for is not lost
 			}
-			p.echoes.WithLabelValues(string(l.Peer(own)), string(e.Outcome)).Inc()
+			p.echoes.WithLabelValues(string(peer), string(e.Outcome)).Inc()
 			mu.Lock()
 			defer mu.Unlock()
-			results[l.ID] = e
+			results[federation.LinkID(own, peer)] = e
 		})
 	}
 	all.Wait()

@@ -27,7 +27,7 @@ func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link 
 	t.Helper()
 	st := storetest.Open(t)
 	gossip := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "peer", Tier: federation.Secondary, SentAt: time.Now(), IntervalSeconds: 15}
-	if _, err := st.RecordGossip(t.Context(), own, gossip, time.Now(), ages); err != nil {
+	if _, err := st.RecordGossips(t.Context(), own, []federation.Gossip{gossip}, time.Now(), ages); err != nil {
 		t.Fatal(err)
 	}
 	bus := natstest.Bus(t, s, own, "linkprobe")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -115,13 +114,18 @@ func (p prober) glance(ctx context.Context, choose func(federation.Link) bool, w
 	if err != nil {
 		return 0, 0, fmt.Errorf("reading the links: %w", err)
 	}
-	links = slices.DeleteFunc(links, func(l federation.Link) bool { return !choose(l) })
-	results := p.sendAll(ctx, links, glance)
+	var peers []federation.SiteID
+	for _, l := range links {
+		if choose(l) {
+			peers = append(peers, l.Peer(p.bus.Site().ID))
+		}
+	}
+	results := p.sendAll(ctx, peers, glance)
 	for id, e := range results {
 		if why != "" && e.Outcome == federation.Disconnected {
 			e.Outcome = why
 			results[id] = e
 		}
 	}
-	return len(links), len(results), p.record(ctx, results)
+	return len(peers), len(results), p.record(ctx, results)
 }

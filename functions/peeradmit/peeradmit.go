@@ -36,6 +36,9 @@ const (
 	// maxAckPending is how many alerts may be under way to a peer: enough to fill a
 	// link of 40 ms round trip.
 	maxAckPending = 10_000
+	// Peers that appear within linger of each other are admitted together, atOnce at most.
+	atOnce = 500
+	linger = 100 * time.Millisecond
 )
 
 // overtakenMost is how often a step is looked at that another replica is in the middle of.
@@ -49,7 +52,7 @@ func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *funct
 		Name:        "peeradmit",
 		Description: "Keeps, for every known peer, the durable consumers from which it pulls this site's alerts.",
 		Triggers: []function.Trigger{
-			function.On(subject.Event(site, federation.SiteSeen), a.seen, function.Named("seen")),
+			function.OnTogether(subject.Event(site, federation.SiteSeen), a.seen, function.Named("seen"), function.Batch(atOnce, linger)),
 			function.Reply(ask.AdmitPeers, a.admitNow),
 			function.Nudged(a.admitAll),
 			function.Every(sweep, a.admitAll, function.Named("sweep")),
@@ -83,8 +86,15 @@ type standing struct {
 	lanes   bool              // whether it has any here
 }
 
-func (a admitter) seen(ctx context.Context, e federation.Event) error {
-	return a.admitEach(ctx, func(p federation.SiteID) bool { return p == e.SiteID })
+// consumers are those of this site's stream, by name, as they were at one moment.
+type consumers map[string]*jetstream.ConsumerInfo
+
+func (a admitter) seen(ctx context.Context, came []function.Came[federation.Event]) error {
+	peers := map[federation.SiteID]bool{}
+	for _, c := range came {
+		peers[c.Value.SiteID] = true
+	}
+	return a.admitEach(ctx, func(p federation.SiteID) bool { return peers[p] })
 }
 
 func (a admitter) admitNow(ctx context.Context, _ ask.None) (ask.None, error) {
@@ -99,11 +109,11 @@ func (a admitter) admitAll(ctx context.Context) error {
 // again behind itself: one that was changed in between may have been put right already by
 // another replica, over which the older one was written here.
 func (a admitter) admitEach(ctx context.Context, meant func(federation.SiteID) bool) error {
-	now, err := a.standings(ctx, meant)
+	now, there, err := a.standings(ctx, meant)
 	for tries := 1; err == nil; tries++ {
 		var failed, overtaken []error
 		for _, p := range slices.Sorted(maps.Keys(now)) {
-			err := a.admit(ctx, p, now[p])
+			err := a.admit(ctx, p, now[p], there)
 			if err != nil {
 				err = fmt.Errorf("admitting %s: %w", p, err)
 			}
@@ -117,7 +127,7 @@ func (a admitter) admitEach(ctx context.Context, meant func(federation.SiteID) b
 			return err
 		}
 		before := now
-		if now, err = a.standings(ctx, meant); err != nil || !reflect.DeepEqual(now, before) {
+		if now, there, err = a.standings(ctx, meant); err != nil || !reflect.DeepEqual(now, before) {
 			continue
 		}
 		if err := errors.Join(overtaken...); err == nil || tries >= overtakenMost {
@@ -133,23 +143,32 @@ func isGone(err error) bool {
 	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDoesNotExist)
 }
 
-// standings is where the ways to the known peers stand that are meant.
-func (a admitter) standings(ctx context.Context, meant func(federation.SiteID) bool) (map[federation.SiteID]standing, error) {
+// standings is where the ways to the known peers stand that are meant, and the consumers
+// that there are.
+func (a admitter) standings(ctx context.Context, meant func(federation.SiteID) bool) (map[federation.SiteID]standing, consumers, error) {
 	mesh, err := a.store.Mesh(ctx, a.bus.Site(), a.gate)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	relayed, err := a.store.RelayedPeers(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	passed, err := a.store.PassedPeers(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	lanes, err := a.present(ctx)
+	alerts, err := a.bus.JetStream().Stream(ctx, subject.AlertStream(a.bus.Site().ID))
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("reading the stream of shared alerts: %w", err)
+	}
+	there, err := stream.Consumers(ctx, alerts) // after the database: what is noted there is behind what they show
+	if err != nil {
+		return nil, nil, err
+	}
+	lanes := map[federation.SiteID]bool{}
+	for name := range there {
+		lanes[subject.ConsumerPeer(name)] = true
 	}
 	hub, _ := mesh.Hub()
 	all := make(map[federation.SiteID]standing, len(mesh.Sites))
@@ -164,21 +183,7 @@ func (a admitter) standings(ctx context.Context, meant func(federation.SiteID) b
 		now.was, now.known = relayed[s.ID]
 		all[s.ID] = now
 	}
-	return all, nil
-}
-
-// present is the peers that have a lane.
-func (a admitter) present(ctx context.Context) (map[federation.SiteID]bool, error) {
-	alerts, err := a.bus.JetStream().Stream(ctx, subject.AlertStream(a.bus.Site().ID))
-	if err != nil {
-		return nil, err
-	}
-	peers := map[federation.SiteID]bool{}
-	names := alerts.ConsumerNames(ctx)
-	for name := range names.Name() {
-		peers[subject.ConsumerPeer(name)] = true
-	}
-	return peers, names.Err()
+	return all, there, nil
 }
 
 // filters is the subjects from which a peer gets alerts of the given severities.
@@ -204,18 +209,18 @@ func filters(w way, peer federation.SiteID, severities []federation.Severity) []
 
 // lanes keeps every lane of a peer. That of the critical alerts is first: it starts
 // where the other one, while it still has them, has come.
-func (a admitter) lanes(ctx context.Context, peer federation.SiteID, w way, begin start) error {
+func (a admitter) lanes(ctx context.Context, peer federation.SiteID, w way, there consumers, begin start) error {
 	for _, lane := range subject.AlertConsumers(peer) {
-		if err := a.keep(ctx, peer, w, lane, begin); err != nil {
+		if err := a.keep(ctx, peer, w, lane, there, begin); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// keep creates a lane, or sets its filter to the gate. Where a lane starts cannot be
-// changed, so what is there is kept.
-func (a admitter) keep(ctx context.Context, peer federation.SiteID, w way, lane subject.Lane, begin start) error {
+// keep creates a lane, or sets its filter to the gate; where it is as it should be, the
+// server is not asked. Where a lane starts cannot be changed, so what is there is kept.
+func (a admitter) keep(ctx context.Context, peer federation.SiteID, w way, lane subject.Lane, there consumers, begin start) error {
 	js, name := a.bus.JetStream(), subject.AlertStream(a.bus.Site().ID)
 	want := jetstream.ConsumerConfig{
 		Durable:        lane.Consumer,
@@ -226,24 +231,31 @@ func (a admitter) keep(ctx context.Context, peer federation.SiteID, w way, lane 
 		MaxAckPending:  maxAckPending,
 		MaxDeliver:     -1, // the peer ends what it cannot store; nothing is given up at the origin
 	}
-	have, err := js.Consumer(ctx, name, lane.Consumer)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
+	have := there[lane.Consumer]
+	if have == nil {
 		if begin == (start{}) {
-			if begin, err = a.from(ctx, peer, lane); err != nil {
-				return err
-			}
+			begin = from(there[subject.AlertConsumer(peer)], lane)
 		}
 		begin.onto(&want)
-		if _, err = js.CreateConsumer(ctx, name, want); errors.Is(err, jetstream.ErrConsumerExists) {
+		_, err := js.CreateConsumer(ctx, name, want)
+		if errors.Is(err, jetstream.ErrConsumerExists) {
 			return nil // another replica was first
 		}
-	case err == nil:
-		was := have.CachedInfo().Config
-		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = was.DeliverPolicy, was.OptStartSeq, was.OptStartTime
-		_, err = js.UpdateConsumer(ctx, name, want)
+		return err
 	}
+	if same(have.Config, want) {
+		return nil
+	}
+	want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = have.Config.DeliverPolicy, have.Config.OptStartSeq, have.Config.OptStartTime
+	_, err := js.UpdateConsumer(ctx, name, want)
 	return err
+}
+
+// same reports whether a consumer is as it should be, but for where it starts.
+func same(have, want jetstream.ConsumerConfig) bool {
+	subjects := func(c jetstream.ConsumerConfig) []string { return slices.Sorted(slices.Values(stream.Filter(c))) }
+	return have.Description == want.Description && have.AckPolicy == want.AckPolicy && have.AckWait == want.AckWait &&
+		have.MaxAckPending == want.MaxAckPending && have.MaxDeliver == want.MaxDeliver && slices.Equal(subjects(have), subjects(want))
 }
 
 // start is where a new lane starts; the zero one is the beginning of the stream.
@@ -267,19 +279,14 @@ func (s start) onto(c *jetstream.ConsumerConfig) {
 // from is where a new lane starts: at the beginning, unless the peer has a consumer
 // from before there were lanes. What that one has behind it of this lane's alerts is
 // acknowledged, and what it has before it must not be lost when its filter is narrowed.
-func (a admitter) from(ctx context.Context, peer federation.SiteID, lane subject.Lane) (start, error) {
-	before, err := a.bus.JetStream().Consumer(ctx, subject.AlertStream(a.bus.Site().ID), subject.AlertConsumer(peer))
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return start{}, nil
-	case err != nil:
-		return start{}, err
+func from(before *jetstream.ConsumerInfo, lane subject.Lane) start {
+	if before == nil {
+		return start{}
 	}
-	info := before.CachedInfo()
 	for _, s := range lane.Severities {
-		if slices.Contains(stream.Filter(info.Config), subject.Alert(s)) {
-			return start{sequence: info.AckFloor.Stream + 1}, nil
+		if slices.Contains(stream.Filter(before.Config), subject.Alert(s)) {
+			return start{sequence: before.AckFloor.Stream + 1}
 		}
 	}
-	return start{}, nil
+	return start{}
 }

@@ -22,22 +22,22 @@ const overlap = 10 * time.Minute
 // everything. What the peer gets both ways it drops.
 //
 // The peers hear of it by the gossip: lanes are there before it says so, and go after.
-func (a admitter) admit(ctx context.Context, peer federation.SiteID, s standing) (err error) {
+func (a admitter) admit(ctx context.Context, peer federation.SiteID, s standing, there consumers) (err error) {
 	told := s.passed != s.passing // in the gossip
 	switch {
 	case s.relayed && !s.known:
-		err = a.begin(ctx, peer, s.way)
+		err = a.begin(ctx, peer, s.way, there)
 	case s.relayed && s.was.Direct:
 		var finished bool
-		finished, err = a.finish(ctx, s.was, s.way)
+		finished, err = a.finish(ctx, s.was, s.way, there)
 		told = told || finished
 	case s.relayed && s.lanes: // another replica has made them just now
 		err = a.dismiss(ctx, peer)
 	case s.relayed:
 	case s.known:
-		told, err = true, a.resume(ctx, s.was, s.way)
+		told, err = true, a.resume(ctx, s.was, s.way, there)
 	default:
-		err = a.lanes(ctx, peer, s.way, start{})
+		err = a.lanes(ctx, peer, s.way, there, start{})
 	}
 	if err != nil || !told {
 		return err
@@ -52,8 +52,8 @@ func (a admitter) admit(ctx context.Context, peer federation.SiteID, s standing)
 }
 
 // begin notes up to where a peer pulls here, which it still does.
-func (a admitter) begin(ctx context.Context, peer federation.SiteID, w way) error {
-	if err := a.lanes(ctx, peer, w, start{}); err != nil {
+func (a admitter) begin(ctx context.Context, peer federation.SiteID, w way, there consumers) error {
+	if err := a.lanes(ctx, peer, w, there, start{}); err != nil {
 		return err
 	}
 	alerts, err := a.bus.JetStream().Stream(ctx, subject.AlertStream(a.bus.Site().ID))
@@ -64,16 +64,13 @@ func (a admitter) begin(ctx context.Context, peer federation.SiteID, w way) erro
 }
 
 // finish takes a peer its lanes, once it has what it was to pull from them.
-func (a admitter) finish(ctx context.Context, p store.RelayedPeer, w way) (finished bool, err error) {
-	if err := a.lanes(ctx, p.Peer, w, start{}); err != nil {
+func (a admitter) finish(ctx context.Context, p store.RelayedPeer, w way, there consumers) (finished bool, err error) {
+	if err := a.lanes(ctx, p.Peer, w, there, start{}); err != nil {
 		return false, err
 	}
 	for _, lane := range subject.AlertConsumers(p.Peer) {
-		c, err := a.bus.JetStream().Consumer(ctx, subject.AlertStream(a.bus.Site().ID), lane.Consumer)
-		if err != nil {
-			return false, err
-		}
-		if info := c.CachedInfo(); info.AckFloor.Stream < p.Sequence && info.NumPending+uint64(info.NumAckPending) > 0 {
+		// One that was made just now has all before it.
+		if info := there[lane.Consumer]; info == nil || info.AckFloor.Stream < p.Sequence && info.NumPending+uint64(info.NumAckPending) > 0 {
 			return false, nil
 		}
 	}
@@ -95,12 +92,12 @@ func (a admitter) dismiss(ctx context.Context, peer federation.SiteID) error {
 }
 
 // resume gives a peer its lanes back.
-func (a admitter) resume(ctx context.Context, p store.RelayedPeer, w way) error {
+func (a admitter) resume(ctx context.Context, p store.RelayedPeer, w way, there consumers) error {
 	begin, err := a.since(ctx, p)
 	if err != nil {
 		return err
 	}
-	if err := a.lanes(ctx, p.Peer, w, begin); err != nil {
+	if err := a.lanes(ctx, p.Peer, w, there, begin); err != nil {
 		return err
 	}
 	return a.store.EndRelayed(ctx, p.Peer)

@@ -551,7 +551,7 @@ func (p passedOn) hears(newest time.Time) {
 	h := federation.Gossip{Version: federation.GossipVersion, SiteID: passing, SiteName: "H", Tier: federation.Primary, SentAt: now, IntervalSeconds: 15, Exchange: federation.ExchangeHub,
 		PassesFor: []federation.SiteID{origin, peer}}
 	for _, g := range []federation.Gossip{g, h} {
-		if _, err := p.to.RecordGossip(p.Context(), peer, g, now, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+		if _, err := p.to.RecordGossips(p.Context(), peer, []federation.Gossip{g}, now, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
 			p.Fatal(err)
 		}
 	}

@@ -32,7 +32,8 @@ func New(t federation.Thresholds, st *store.Store, bus *function.Bus, reg promet
 		Name:        "topologyquery",
 		Description: "Answers what the mesh looks like from this site: sites and links.",
 		Triggers: []function.Trigger{
-			function.Reply(ask.Topology, q.topology, function.Again(fresh)),
+			// One instance: who asks while an answer is made waits for that in any case.
+			function.Reply(ask.Topology, q.topology, function.Again(fresh), function.Parallel(1)),
 			function.Reply(ask.Sites, q.sites),
 			function.Reply(ask.LinkHistory, q.history),
 			function.On(subject.Event(bus.Site().ID, federation.LinkTransition), q.count, function.Named("count")),

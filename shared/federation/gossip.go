@@ -96,17 +96,16 @@ func (g Gossip) Validate() error {
 // measured of its links: the sender is heard over one that seems cut, or cannot
 // reach a site to which the own link is not down.
 func (g Gossip) Contradicts(own SiteID, links []Link) bool {
-	for _, l := range links {
-		peer := l.Peer(own)
-		if peer == g.SiteID && l.Probe.State.Unreachable() {
-			return true
-		}
-		lost := func(v LinkView) bool { return v.Peer == peer && v.Status == Down }
-		if l.Status != Down && slices.ContainsFunc(g.Links, lost) {
-			return true
+	lost := map[SiteID]bool{} // to the sender
+	for _, v := range g.Links {
+		if v.Status == Down {
+			lost[v.Peer] = true
 		}
 	}
-	return false
+	return slices.ContainsFunc(links, func(l Link) bool {
+		peer := l.Peer(own)
+		return peer == g.SiteID && l.Probe.State.Unreachable() || l.Status != Down && lost[peer]
+	})
 }
 
 var causePattern = regexp.MustCompile(`^[a-z_]{1,40}$`)

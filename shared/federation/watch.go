@@ -69,6 +69,17 @@ func (w DeliveryWatch) Next(p Progress, at time.Time, after time.Duration, line 
 	return w
 }
 
+// Same reports whether the next look would find the same out of either watch: when nothing
+// has had to move, it is of no matter when that was seen.
+func (w DeliveryWatch) Same(v DeliveryWatch) bool {
+	if w.Pending() == 0 && v.Pending() == 0 && w.MovedAt.IsZero() == v.MovedAt.IsZero() {
+		v.MovedAt = w.MovedAt
+	}
+	same := func(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
+	return w.Progress == v.Progress && w.Moves == v.Moves && w.MovedAt.Equal(v.MovedAt) && w.Repairs == v.Repairs &&
+		same(w.StalledAt, v.StalledAt) && same(w.RepairedAt, v.RepairedAt)
+}
+
 // Due reports whether a delivery that stands still should be repaired now.
 func (w DeliveryWatch) Due(at time.Time) bool {
 	if w.StalledAt == nil || w.RepairedAt == nil {

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
@@ -112,4 +114,27 @@ func TestTheExcessIsWhatIsOverTheBound(t *testing.T) {
 			t.Errorf("over %+v it is %+v, want %+v", c.bound, got, c.want)
 		}
 	}
+}
+
+func TestWatchesThatAreTheSameLeadToTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		small := func(name string) int { return rapid.IntRange(0, 2).Draw(t, name) }
+		progress := func() federation.Progress {
+			return federation.Progress{AckFloor: uint64(small("floor")), Deliveries: uint64(small("deliveries")), Waiting: small("waiting"), UnderWay: small("under way")}
+		}
+		v := federation.DeliveryWatch{Progress: progress(), Moves: small("moves"), MovedAt: watched, Repairs: small("repairs")}
+		if rapid.Bool().Draw(t, "stalled") {
+			v.StalledAt = &watched
+		}
+		at := watched.Add(10 * time.Second)
+		w := v.Next(progress(), at, time.Minute, rapid.Bool().Draw(t, "line"))
+		if !w.Same(v) {
+			return
+		}
+		p, line := progress(), rapid.Bool().Draw(t, "line then")
+		at = at.Add(55 * time.Second)
+		if a, b := v.Next(p, at, time.Minute, line), w.Next(p, at, time.Minute, line); !a.Same(b) {
+			t.Errorf("%+v and %+v are the same, and lead to %+v and %+v", v, w, a, b)
+		}
+	})
 }

@@ -49,3 +49,35 @@ func TestAnAnswerThatIsOldIsNotGivenAgain(t *testing.T) {
 		return err == nil && got.N > 1
 	})
 }
+
+func TestTheNextAnswerIsFoundBeforeTheLastIsOver(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, site)
+	var calls atomic.Int64
+	hold := make(chan struct{})
+	start(t, s, doubler(func(ctx context.Context, n number) (number, error) {
+		if calls.Add(1) > 1 {
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+		}
+		return number{2 * n.N}, nil
+	}, function.Again(20*time.Second), function.Parallel(1)))
+	asker := natstest.Bus(t, s, site, "asker")
+	natstest.Within(t, time.Minute, "the next answer is being found", func() bool {
+		if _, err := function.Ask(ctx(t), asker, site, double, number{1}); err != nil {
+			t.Fatal(err)
+		}
+		return calls.Load() == 2
+	})
+	for range 3 {
+		if got, err := function.Ask(ctx(t), asker, site, double, number{1}); err != nil || got.N != 2 {
+			t.Errorf("the last answer is not given meanwhile: %d, %v", got.N, err)
+		}
+	}
+	close(hold)
+	if n := calls.Load(); n != 2 {
+		t.Errorf("it is looked for %d times", n)
+	}
+}

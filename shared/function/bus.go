@@ -59,6 +59,7 @@ func Connect(ctx context.Context, site federation.Identity, function, url string
 		nats.IgnoreAuthErrorAbort(), // else the second refusal closes the connection for good
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.DrainTimeout(4 * time.Second),
+		nats.SyncQueueLen(maxWaiting),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 				if now, last := time.Now().UnixNano(), refused.Load(); now-last > int64(toldAgain) && refused.CompareAndSwap(last, now) {

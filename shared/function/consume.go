@@ -171,7 +171,7 @@ func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s 
 	if t.calm > 0 && s.Site != r.bus.site.ID {
 		return t.paced(ctx, r, m, s, c)
 	}
-	return r.pull(ctx, m, s.Site, c, brisk, t.batch, t.linger, func() {}, func(msgs []jetstream.Msg) func() { return t.handOver(r, m, s, msgs) })
+	return r.pull(ctx, m, s.Site, c, flowing, t.batch, t.linger, func() {}, func(msgs []jetstream.Msg) func() { return t.handOver(r, m, s, msgs) })
 }
 
 // handOver notes how far behind the source is, and opens a batch of it.
@@ -356,13 +356,17 @@ func giveBack(r *Running, msgs []jetstream.Msg) {
 // given back. A batch is opened while the one before it is handled; they are handled in
 // their order, one at a time. The heartbeat of the pace finds a pull that was lost with a link; it is
 // renewed as soon as the link is back. missing is told of each that does not come; a calm
-// pull ends with the first.
+// pull ends with the first. Where as many have come as the pace asks for, it ends with errMore.
 func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, c jetstream.Consumer, p pace, batch int, linger time.Duration, missing func(), open func([]jetstream.Msg) (handle func())) error {
 	acknowledged, err := r.bus.acknowledger(ctx, origin)
 	if err != nil {
 		return err
 	}
-	it, err := c.Messages(jetstream.PullMaxMessages(3*batch), jetstream.PullExpiry(p.expiry), jetstream.PullHeartbeat(p.heartbeat))
+	opts := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(3 * batch), jetstream.PullExpiry(p.expiry), jetstream.PullHeartbeat(p.heartbeat)}
+	if p.most > 0 {
+		opts = append(opts, jetstream.PullMaxMessages(p.most), jetstream.StopAfter(p.most))
+	}
+	it, err := c.Messages(opts...)
 	if err != nil {
 		return fmt.Errorf("pulling: %w", err)
 	}
@@ -382,11 +386,13 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 	defer inHand.Wait()
 	previous, none := context.WithCancel(context.Background()) // ends when the batch before is handled
 	none()
-	beforeThat, missed := previous, 0
+	beforeThat, missed, came := previous, 0, 0
 	for {
 		<-beforeThat.Done() // no more than two are in hand
 		msg, err := it.Next()
 		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed) && p.most > 0 && came >= p.most:
+			return errMore
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
 			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat) && p == calm:
@@ -409,6 +415,7 @@ func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, 
 			continue
 		}
 		msgs := append([]jetstream.Msg{msg}, gather(previous, it, acknowledged, waiting(msg), batch-1, linger)...)
+		came += len(msgs)
 		before := previous
 		this, done := context.WithCancel(context.Background())
 		beforeThat, previous = before, this

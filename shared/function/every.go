@@ -40,7 +40,7 @@ func (t *everyTrigger) start(r *Running, m *meter) error {
 		if err != nil {
 			return err
 		}
-		return r.pull(ctx, m, r.bus.site.ID, c, brisk, 1, 0, func() {}, func(msgs []jetstream.Msg) func() { return func() { t.tick(r, m, msgs[0]) } })
+		return r.pull(ctx, m, r.bus.site.ID, c, flowing, 1, 0, func() {}, func(msgs []jetstream.Msg) func() { return func() { t.tick(r, m, msgs[0]) } })
 	})
 	return nil
 }

@@ -87,7 +87,7 @@ func Coalesced() Option { return func(o *options) { o.coalesce = true } }
 func Lingering(d time.Duration) Option { return func(o *options) { o.linger = d } }
 
 // Batch lets a [Consume] hand over up to n messages at a time, and wait up to
-// linger for them after the first.
+// linger for them after the first; an [OnTogether] waits that long since its last call.
 func Batch(n int, linger time.Duration) Option {
 	return func(o *options) { o.batch, o.linger = n, linger }
 }

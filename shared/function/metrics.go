@@ -100,10 +100,12 @@ func (m *meter) call(ctx context.Context, limit time.Duration, handler func(cont
 
 // repeat counts a call that was answered as the one before it.
 func (m *meter) repeat() {
-	m.enter()
 	m.seconds.Observe(0)
 	m.ok.Inc()
-	m.leave(nil)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls++
+	m.lastAt = time.Now()
 }
 
 func (m *meter) enter() {

@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,15 +12,25 @@ import (
 )
 
 // pace is how a pull asks: for how long, and how often it is to be told meanwhile that
-// it is not forgotten.
-type pace struct{ expiry, heartbeat time.Duration }
+// it is not forgotten. most is how many messages it takes before it has to be asked anew;
+// 0: any number. A pull has room for as many as it asks for, so one of which mostly nothing
+// comes asks for few.
+type pace struct {
+	expiry, heartbeat time.Duration
+	most              int
+}
 
 var (
-	// brisk finds a lost pull within two seconds.
-	brisk = pace{5 * time.Second, time.Second}
+	// flowing finds a lost pull within two seconds.
+	flowing = pace{5 * time.Second, time.Second, 0}
+	// brisk does so too, and ends with the first messages that come in numbers.
+	brisk = pace{5 * time.Second, time.Second, 128}
 	// calm costs a fifth, and finds one that nobody tells of within ten seconds.
-	calm = pace{30 * time.Second, 5 * time.Second}
+	calm = pace{30 * time.Second, 5 * time.Second, 128}
 )
+
+// errMore ends a pull that has had as many messages as it asked for.
+var errMore = errors.New("as many messages as were asked for have come")
 
 // Calm lets a [ConsumeEach] pull from its peers at a slower pace where nothing has come
 // of them, nothing was missed and nothing was told for so long. What is published under
@@ -29,28 +40,98 @@ func Calm(after time.Duration, isNews func(subject string, data []byte) bool, su
 	return func(o *options) { o.calm, o.isNews, o.newsOn = after, isNews, subjects }
 }
 
-// news is told to all pulls of a trigger.
+// news is told to all pulls of a trigger. There are thousands, so none of them waits for it
+// in a goroutine of its own.
 type news struct {
-	mu   sync.Mutex
-	last time.Time
-	next chan struct{} // closed with the next
+	mu      sync.Mutex
+	last    time.Time
+	told    int // how often
+	waiting map[*context.CancelFunc]bool
 }
 
-func newNews() *news { return &news{next: make(chan struct{})} }
+func newNews() *news { return &news{waiting: map[*context.CancelFunc]bool{}} }
 
 func (n *news) tell() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last = time.Now()
-	close(n.next)
-	n.next = make(chan struct{})
+	n.told++
+	for end := range n.waiting {
+		(*end)()
+	}
+	clear(n.waiting)
 }
 
-// look gives when the last news was told, and what is closed with the next.
-func (n *news) look() (last time.Time, next <-chan struct{}) {
+// look gives when the last news was told, and how many were.
+func (n *news) look() (last time.Time, told int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.last, n.next
+	return n.last, n.told
+}
+
+// ends has end called with the first news after those that were told, or at once where
+// that was told meanwhile, until stop is called.
+func (n *news) ends(end context.CancelFunc, told int) (stop func() int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.told != told {
+		end()
+	} else {
+		n.waiting[&end] = true
+	}
+	return func() int {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.waiting, &end)
+		return told
+	}
+}
+
+// quiet ends a pull once nothing has come, was missed or was told for so long.
+type quiet struct {
+	long    time.Duration
+	news    *news
+	touched *atomic.Int64
+	end     context.CancelFunc
+
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool
+	told  int // of the news, when it was quiet
+}
+
+func (t *consumeTrigger[M]) quiet(end context.CancelFunc, touched *atomic.Int64) *quiet {
+	q := &quiet{long: t.calm, news: t.news, touched: touched, end: end}
+	q.look()
+	return q
+}
+
+// look ends the pull, or sees to it that it is looked again.
+func (q *quiet) look() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.over {
+		return
+	}
+	last, told := q.news.look()
+	since := min(time.Since(last), time.Since(time.Unix(0, q.touched.Load())))
+	if since >= q.long {
+		q.over, q.told = true, told
+		q.end()
+		return
+	}
+	q.timer = time.AfterFunc(q.long-since, q.look)
+}
+
+// stop ends the looking, and says how many news were told when it was quiet.
+func (q *quiet) stop() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.over = true
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+	return q.told
 }
 
 // listen has the trigger told what happens to the links, until stop is called.
@@ -83,29 +164,25 @@ func (t *consumeTrigger[M]) paced(ctx context.Context, r *Running, m *meter, s S
 	var touched atomic.Int64 // when something last came or was missed, in Unix nanoseconds
 	touch := func() { touched.Store(time.Now().UnixNano()) }
 	touch()
-	var heard <-chan struct{} // of news that came after it was decided to be calm
+	told := 0 // of the news, when it was decided to be calm
 	for p := brisk; ; {
 		round, end := context.WithCancel(ctx)
-		var watch sync.WaitGroup
-		watch.Go(func() {
-			if p == brisk {
-				heard = t.quiet(round, &touched)
-			} else {
-				select {
-				case <-heard:
-				case <-round.Done():
-				}
-			}
-			end()
-		})
+		var stop func() int
+		if p == calm {
+			stop = t.news.ends(end, told)
+		} else {
+			stop = t.quiet(end, &touched).stop
+		}
 		err := r.pull(round, m, s.Site, c, p, t.batch, t.linger, touch, func(msgs []jetstream.Msg) func() {
 			touch()
 			return t.handOver(r, m, s, msgs)
 		})
 		changed := round.Err() != nil
+		told = stop()
 		end()
-		watch.Wait()
 		switch {
+		case ctx.Err() == nil && errors.Is(err, errMore):
+			p = flowing
 		case ctx.Err() != nil || err != nil:
 			return err
 		case p == calm: // there is news, or a heartbeat was missed
@@ -115,23 +192,6 @@ func (t *consumeTrigger[M]) paced(ctx context.Context, r *Running, m *meter, s S
 			p = calm
 		default:
 			return nil
-		}
-	}
-}
-
-// quiet waits until nothing has come, was missed or was told for as long as it takes to
-// be calm, and gives what is closed with the first news after that.
-func (t *consumeTrigger[M]) quiet(ctx context.Context, touched *atomic.Int64) <-chan struct{} {
-	for {
-		told, next := t.news.look()
-		since := min(time.Since(told), time.Since(time.Unix(0, touched.Load())))
-		if since >= t.calm {
-			return next
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(t.calm - since):
 		}
 	}
 }

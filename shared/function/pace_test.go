@@ -18,22 +18,32 @@ import (
 	"github.com/auroramesh/auroramesh/shared/natstest"
 )
 
-// asked is the heartbeats with which a consumer was pulled from, in order.
+// asked is the heartbeats with which a consumer was pulled from, in order, and the most
+// messages that were asked for at once.
 type asked struct {
 	mu    sync.Mutex
 	beats []time.Duration
+	most  int
 }
 
 func (a *asked) note(msg *nats.Msg) {
 	var pull struct {
 		Heartbeat time.Duration `json:"idle_heartbeat"`
+		Batch     int           `json:"batch"`
 	}
 	if err := json.Unmarshal(msg.Data, &pull); err != nil {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.beats = append(a.beats, pull.Heartbeat)
+	a.beats, a.most = append(a.beats, pull.Heartbeat), max(a.most, pull.Batch)
+}
+
+// wide reports whether more was asked for at once than a pull does of which mostly nothing comes.
+func (a *asked) wide() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.most > 128
 }
 
 // last is the heartbeat of the last pull; 0 where there was none.
@@ -99,7 +109,7 @@ func pullCalmly(t *testing.T) calmPair {
 	from := source
 	from.Site = "site-b"
 	r, _ := start(t, near, function.Function{Name: "reader", Triggers: []function.Trigger{function.Consume(from,
-		func(_ context.Context, ns []number) error { p.seen.add(ns...); return nil },
+		func(_ context.Context, ns []number) error { p.seen.add(ns...); return nil }, function.Batch(100, 10*time.Millisecond),
 		function.Calm(time.Second, func(_ string, data []byte) bool { p.told <- string(data); return string(data) == "news" }, "links.>"))}})
 	ready(t, r)
 	natstest.Eventually(t, "it is pulled from briskly", func() bool { return p.pulls.last() == briskly })
@@ -171,4 +181,18 @@ func TestACalmPullThatIsLostIsFoundWithoutNews(t *testing.T) {
 	}
 	p.line.Set(linkproxy.Pass)
 	p.comes(t, 1)
+}
+
+func TestAPullAsksForManyOnceManyCome(t *testing.T) {
+	t.Parallel()
+	p := pullCalmly(t)
+	if p.pulls.wide() {
+		t.Error("many were asked for where none came")
+	}
+	for n := range 1000 {
+		p.publish(`{"n":` + strconv.Itoa(n+1) + `}`)
+	}
+	p.comes(t, 1000)
+	natstest.Eventually(t, "many are asked for", p.pulls.wide)
+	p.calm(t)
 }

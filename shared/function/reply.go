@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -24,9 +23,9 @@ func Reply[Req, Res any](e Endpoint[Req, Res], handler func(context.Context, Req
 // How many requests may wait for one instance of an endpoint. Whoever asked the
 // next one would have given up before its turn came.
 const (
-	maxWaiting      = 16_384
-	maxWaitingBytes = 64 << 20
-	maxHandedBytes  = 16 << 20 // of work that is handed over
+	maxWaiting       = 16_384
+	maxWaitingBytes  = 64 << 20
+	maxGatheredBytes = 16 << 20 // of what is handed over together
 )
 
 type replyTrigger[Req, Res any] struct {
@@ -78,7 +77,10 @@ func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) 
 			return
 		}
 	}
-	answer, again := t.last.good(req.Data())
+	answer, again, due := t.last.good(req.Data())
+	if due {
+		go t.renew(r, m, req.Data())
+	}
 	if again {
 		m.repeat()
 		if err := req.Respond(answer, signed(answer)...); err != nil {
@@ -94,13 +96,7 @@ func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) 
 	base, end := r.span(within(context.WithValue(WithRequestID(r.base, id), subjectKey{}, req.Subject()), asked.header), m, trace.SpanKindServer)
 	defer func() { end(err) }()
 	err = m.call(base, t.timeout, func(ctx context.Context) error {
-		answer, err = t.last.or(req.Data(), t.again, func() ([]byte, error) {
-			res, err := t.handler(ctx, q)
-			if err != nil {
-				return nil, err
-			}
-			return json.Marshal(res)
-		})
+		answer, err = t.last.or(req.Data(), t.again, func() ([]byte, error) { return t.find(ctx, q) })
 		return err
 	})
 	if err == nil {
@@ -113,6 +109,28 @@ func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) 
 	}
 	if err != nil {
 		r.answerError(req, id, t.name, err, signed)
+	}
+}
+
+func (t *replyTrigger[Req, Res]) find(ctx context.Context, q Req) ([]byte, error) {
+	res, err := t.handler(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(res)
+}
+
+// renew finds the next answer to a question that is answered again and again. Where it
+// fails, whoever asks after the last answer is over is told why.
+func (t *replyTrigger[Req, Res]) renew(r *Running, m *meter, question []byte) {
+	q, err := decode[Req](question)
+	if err == nil {
+		err = m.call(r.base, t.timeout, func(ctx context.Context) error {
+			return t.last.next(question, t.again, func() ([]byte, error) { return t.find(ctx, q) })
+		})
+	}
+	if err != nil {
+		r.log.Debug("an answer was not renewed", "endpoint", t.name, "error", err)
 	}
 }
 
@@ -182,7 +200,13 @@ func (t *onTrigger[M]) start(r *Running, m *meter) error {
 		return err
 	}
 	if t.coalesce {
-		return t.startCoalesced(r, m)
+		return r.gathering(m, t.subject, t.options, func(all []*nats.Msg) {
+			if t.handed != nil {
+				t.handOver(r, m, all)
+				return
+			}
+			t.handle(r, m, messageOf(all[0]))
+		})
 	}
 	svc, err := r.service(0)
 	if err != nil {
@@ -276,55 +300,4 @@ func (t *onTrigger[M]) read(r *Running, in message) (msg M, err error) {
 		}
 	}
 	return decode[M](in.data)
-}
-
-// startCoalesced makes one call of all the messages that wait. It is a plain queue
-// subscription: an endpoint of the micro service would be called once a message.
-func (t *onTrigger[M]) startCoalesced(r *Running, m *meter) error {
-	sub, err := r.bus.nc.QueueSubscribeSync(t.subject, r.queue())
-	if err != nil {
-		return fmt.Errorf("subscribing to %s: %w", t.subject, err)
-	}
-	// What is lost past them is looked for, as everything that is handed over.
-	if err := sub.SetPendingLimits(maxWaiting, maxHandedBytes); err != nil {
-		return fmt.Errorf("subscribing to %s: %w", t.subject, err)
-	}
-	wait, stop := r.untilDraining()
-	r.loops.Go(func() {
-		defer stop()
-		for {
-			msg, err := sub.NextMsgWithContext(wait)
-			if err != nil {
-				if wait.Err() != nil || !sub.IsValid() {
-					break
-				}
-				m.setTrouble(err)
-				if !r.pause(time.Second) {
-					break
-				}
-				continue
-			}
-			m.setTrouble(nil)
-			if t.linger > 0 {
-				r.pause(t.linger) // what is here is handled also where the function is to stop
-			}
-			all := []*nats.Msg{msg}
-			for {
-				more, err := sub.NextMsg(0)
-				if err != nil {
-					break
-				}
-				all = append(all, more)
-			}
-			if t.handed != nil {
-				t.handOver(r, m, all)
-				continue
-			}
-			t.handle(r, m, message{msg.Subject, msg.Header, msg.Data})
-		}
-		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			r.log.Warn("leaving a subject failed", "subject", t.subject, "error", err)
-		}
-	})
-	return nil
 }

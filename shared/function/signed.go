@@ -170,6 +170,9 @@ type message struct {
 	data    []byte
 }
 
+// messageOf is a message as it came.
+func messageOf(msg *nats.Msg) message { return message{msg.Subject, msg.Header, msg.Data} }
+
 // said is the statement that a message is, if it is of site.
 func (m message) said(site federation.SiteID) identity.Statement {
 	return identity.Statement{Kind: identity.Message, Site: string(site), Subject: m.subject, Body: m.data}

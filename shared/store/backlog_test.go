@@ -64,11 +64,18 @@ func watchesRoundTrip(t *testing.T, f fixture) {
 	stores := f.replicas(t, 2)
 	look := func(ws ...federation.DeliveryWatch) map[string]federation.DeliveryWatch {
 		t.Helper()
-		must(stores[0].RecordWatches(t.Context(), own.ID, ws, t0, ages))(t)
+		must(stores[0].RecordWatches(t.Context(), own.ID, must(stores[0].Watches(t.Context()))(t), ws, t0, ages))(t)
 		return must(stores[1].Watches(t.Context()))(t)
 	}
 	first, second := watchOf("site-b", nil), watchOf("site-b_critical", new(after(time.Minute)))
 	equal(t, "two", look(first, second), map[string]federation.DeliveryWatch{"site-b": first, "site-b_critical": second})
+	idle := watchOf("site-c", nil)
+	idle.Moves, idle.Waiting, idle.UnderWay = 0, 0, 0
+	later := idle.Next(idle.Progress, after(time.Hour), time.Minute, true)
+	look(first, second, idle)
+	moved := first.Next(federation.Progress{Peer: "site-b", Consumer: "site-b", AckFloor: 8, Deliveries: 9, Waiting: 3, UnderWay: 1}, after(time.Hour), time.Minute, true)
+	equal(t, "one that moved, and one that has nothing to move", look(moved, second, later),
+		map[string]federation.DeliveryWatch{"site-b": moved, "site-b_critical": second, "site-c": idle})
 	equal(t, "one, whose consumer alone is left", look(second), map[string]federation.DeliveryWatch{"site-b_critical": second})
 	clearOutbox(t, stores[0])
 
@@ -94,7 +101,7 @@ func aStalledDeliveryMarksItsLink(t *testing.T, f fixture) {
 		t.Helper()
 		at = at.Add(time.Second)
 		echoed(t, s, federation.Answered, at)
-		if got := must(s.RecordWatches(t.Context(), own.ID, ws, at, ages))(t); len(got) != changes {
+		if got := must(s.RecordWatches(t.Context(), own.ID, must(s.Watches(t.Context()))(t), ws, at, ages))(t); len(got) != changes {
 			t.Errorf("the changes are %+v, want %d", got, changes)
 		}
 		for _, l := range must(s.Links(t.Context()))(t) {

@@ -91,15 +91,8 @@ func insertion[R any](d schema.Dialect, rows []R, conflict, column string) (quer
 	if text, ok := insertions.Load(key); ok {
 		return text.(string), arrays, nil //nolint:forcetypeassert // nothing else is kept there
 	}
-	for i, sql := range types {
-		types[i] = fmt.Sprintf("$%d::text[]", i+1)
-		if sql != "text" {
-			types[i] += "::" + sql + "[]"
-		}
-	}
-	// The columns of unnest are in the order of its arguments.
 	//nolint:gosec // names of the schema; the values are arguments
-	query = fmt.Sprintf("INSERT INTO %s AS %s (%s) SELECT * FROM unnest(%s)", table.SQLName, table.SQLAlias, strings.Join(names, ", "), strings.Join(types, ", "))
+	query = fmt.Sprintf("INSERT INTO %s AS %s (%s) SELECT * FROM %s", table.SQLName, table.SQLAlias, strings.Join(names, ", "), unnest(types))
 	if conflict != "" {
 		query += " " + conflict
 	}
@@ -108,6 +101,19 @@ func insertion[R any](d schema.Dialect, rows []R, conflict, column string) (quer
 	}
 	insertions.Store(key, query)
 	return query, arrays, nil
+}
+
+// unnest is a table with one column for each argument, in their order: arrays of text, of
+// which each value is read as the given type.
+func unnest(types []string) string {
+	arrays := make([]string, len(types))
+	for i, sql := range types {
+		arrays[i] = fmt.Sprintf("$%d::text[]", i+1)
+		if sql != "text" {
+			arrays[i] += "::" + sql + "[]"
+		}
+	}
+	return "unnest(" + strings.Join(arrays, ", ") + ")"
 }
 
 // insertRows is insertAll by the query builder.
@@ -216,6 +222,8 @@ func textOf(v reflect.Value) (sql, text string, null bool, err error) {
 		return "text", v.String(), false, nil
 	case v.CanInt():
 		return "bigint", strconv.FormatInt(v.Int(), 10), false, nil
+	case v.CanFloat():
+		return "double precision", strconv.FormatFloat(v.Float(), 'g', -1, 64), false, nil
 	case v.Kind() == reflect.Bool:
 		return "boolean", strconv.FormatBool(v.Bool()), false, nil
 	case v.Kind() == reflect.Pointer && v.IsNil():

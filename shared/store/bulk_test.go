@@ -112,7 +112,7 @@ func aBatchIsStoredAsOneByOne(t *testing.T, f fixture) {
 // COPY passes over nothing, so what another transaction stores meanwhile must not fail the batch.
 func whatAnotherStoresMeanwhileIsAReplay(t *testing.T, f fixture) {
 	s := f.migrated(t)
-	as := make([]federation.Alert, 2*worthCopying)
+	as := make([]federation.Alert, 8*worthCopying) // so that each half is copied
 	for i := range as {
 		as[i] = received(t, fmt.Sprint(i))
 	}

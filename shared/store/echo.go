@@ -23,23 +23,27 @@ func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes 
 	err := s.write(ctx, "recording echoes", func(ctx context.Context, tx bun.Tx) error {
 		changes = nil
 		var rows []linkRow
+		var over []minuteRow
 		// Locked in the order of their ids, as everyone who locks several does.
 		if err := s.dialect.forUpdate(tx.NewSelect().Model(&rows).Where("id IN ?", bun.Tuple(ids)).Order("id")).Scan(ctx); err != nil {
 			return err
 		}
 		for i := range rows {
 			r := &rows[i]
-			if err := keepMinute(ctx, tx, r.ID, r.Probe.V, echoes[r.ID].At); err != nil {
-				return err
+			e := echoes[r.ID]
+			if m, ended := endedMinute(r.ID, r.Probe.V, e.At); ended {
+				over = append(over, m)
 			}
-			r.Probe.V = r.Probe.V.Next(echoes[r.ID])
-			c, changed := r.judge(r.leaving(), at, t)
-			if _, err := tx.NewUpdate().Model(r).Column("probe", "status", "cause").WherePK().Exec(ctx); err != nil {
-				return err
-			}
-			if changed {
+			r.Probe.V = r.Probe.V.Next(e)
+			if c, changed := r.judge(r.leaving(), at, t); changed {
 				changes = append(changes, c)
 			}
+		}
+		if err := updateAll(ctx, tx, rows, "probe", "status", "cause"); err != nil {
+			return err
+		}
+		if err := keepMinutes(ctx, tx, over, at); err != nil {
+			return err
 		}
 		return tell(ctx, tx, own, at, changes)
 	})

@@ -15,19 +15,19 @@ func exchangeIsKept(t *testing.T, f fixture) {
 	ctx := t.Context()
 	g := gossipOf("site-b", t0)
 	g.Exchange, g.PassesFor = federation.ExchangeHub, []federation.SiteID{"site-a", "site-c"}
-	if r := must(s.RecordGossip(ctx, own.ID, g, t0, ages))(t); r.Exchanged {
+	if r := record(t, s, g, t0); r.Exchanged {
 		t.Error("the first gossip is a change of the way")
 	}
 	site := siteNamed(t, s, "site-b")
 	equal(t, "the way", site.Exchange, federation.ExchangeHub)
 	equal(t, "for whom it passes", site.PassesFor, g.PassesFor)
 	g.SentAt = after(time.Second)
-	if r := must(s.RecordGossip(ctx, own.ID, g, after(time.Second), ages))(t); r.Exchanged {
+	if r := record(t, s, g, after(time.Second)); r.Exchanged {
 		t.Error("the same again is a change")
 	}
 	older := gossipOf("site-b", after(2*time.Second))
 	older.Links = []federation.LinkView{{Peer: own.ID, Status: federation.Healthy, At: t0, Relayed: true}}
-	if r := must(s.RecordGossip(ctx, own.ID, older, after(2*time.Second), ages))(t); !r.Exchanged {
+	if r := record(t, s, older, after(2*time.Second)); !r.Exchanged {
 		t.Error("another way is no change")
 	}
 	equal(t, "the way of a site that names none", siteNamed(t, s, "site-b").Exchange, federation.ExchangeDirect)

@@ -23,7 +23,7 @@ func gatesAreSetForAPeer(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	equal(t, "with no peer", gates(t, s, federation.Outbound), federation.Gates{Default: openGate, Peers: map[federation.SiteID]federation.Gate{}})
 	must(s.UpsertOwnSite(t.Context(), own, t0))(t)
-	must(s.RecordGossip(t.Context(), own.ID, federation.Gossip{Version: 1, SiteID: "site-b", SiteName: "B", Tier: federation.Secondary, SentAt: t0, IntervalSeconds: 15}, t0, ages))(t)
+	record(t, s, gossipOf("site-b", t0), t0)
 
 	got := must(s.SetGate(t.Context(), "site-c", federation.Outbound, awkwardGate, t0.Add(time.Nanosecond)))(t)
 	want := PeerGate{Peer: "site-c", Direction: federation.Outbound, GateSetting: awkwardGate, UpdatedAt: t0}

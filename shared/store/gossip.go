@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -29,93 +30,165 @@ type GossipResult struct {
 	Transitions []Change
 }
 
-// RecordGossip notes a peer's heartbeat that arrived at the time given: its site
+// RecordGossips notes peers' heartbeats that arrived at the time given, one after the
+// other, and gives what became of each. The site of each
 // is online, and the link to it healthy unless its echoes say otherwise. With
 // a goodbye the site is offline and the link down, until it is heard again. An older
 // heartbeat never overwrites a newer one, by the rule of [federation.Supersedes],
 // also where two replicas record at once. The events of what changed go into the outbox.
-func (s *Store) RecordGossip(ctx context.Context, own federation.SiteID, g federation.Gossip, at time.Time, t federation.Thresholds) (GossipResult, error) {
-	if g.SiteID == own {
-		return GossipResult{}, fault.New(fault.Conflict, "the gossip of %s is this site's own", own)
-	}
-	row := siteRow{
-		ID: g.SiteID, Name: g.SiteName, Tier: g.Tier, Status: federation.Online, AgentsTotal: g.AgentsTotal, AgentsOnline: g.AgentsOnline,
-		Version: g.SoftwareVersion, LastHeartbeatAt: stamp(at), HeartbeatSentAt: stamp(g.SentAt), FirstSeenAt: stamp(at),
-		Exchange: g.Exchange.OrDefault(), PassesFor: g.PassesFor, SharedAt: stamp(g.SharedAt),
-	}
-	link, cause := federation.NewLink(own, g.SiteID, at), federation.Cause("")
-	if g.Leaving {
-		row.Status, row.Reason, link.Cause, cause = federation.Offline, federation.Leaving, federation.PeerLeaving, federation.PeerLeaving
-	}
-	for _, view := range g.Links {
-		if view.Peer == own {
-			link.PeerView = &view
+func (s *Store) RecordGossips(ctx context.Context, own federation.SiteID, gossips []federation.Gossip, at time.Time, t federation.Thresholds) (results []GossipResult, err error) {
+	heard := map[federation.SiteID]bool{}
+	for _, g := range gossips {
+		if g.SiteID == own {
+			return nil, fault.New(fault.Conflict, "the gossip of %s is this site's own", own)
 		}
+		heard[g.SiteID] = true
 	}
-	var result GossipResult
-	err := s.write(ctx, "recording the gossip of "+string(g.SiteID), func(ctx context.Context, tx bun.Tx) error {
-		var out []Outgoing
-		prev, err := s.insertSite(ctx, tx, &row)
-		switch {
-		case err != nil:
-			return err
-		case prev == nil:
-			result.FirstSeen = true
-			out = append(out, seen(own, g.SiteID, at))
-		default:
-			silence := at.Sub(prev.LastHeartbeatAt.Time)
-			// Both times to the microsecond, else a replay would be newer than its first by what was cut off.
-			if !federation.Supersedes(prev.HeartbeatSentAt.Time, row.HeartbeatSentAt.Time, silence, t.Degraded) {
-				result.Stale = true
-				return nil
-			}
-			row.FirstSeenAt = prev.FirstSeenAt
-			result.Exchanged = row.Exchange != prev.Exchange || row.Tier != prev.Tier || !slices.Equal(row.PassesFor, prev.PassesFor)
-			if err := update(ctx, tx, &row); err != nil {
-				return err
-			}
-			if prev.Status != row.Status {
-				c := siteChange(row.ID, prev.Status, row.Status, at, 0)
-				c.Cause = cause
-				result.Transitions = append(result.Transitions, c)
-			}
-		}
-		change, changed, err := s.hearLink(ctx, tx, link, at, t)
+	if len(heard) == 0 {
+		return nil, nil
+	}
+	peers := slices.Sorted(maps.Keys(heard))
+	err = s.write(ctx, "recording gossip", func(ctx context.Context, tx bun.Tx) error {
+		known, err := s.knownPeers(ctx, tx, own, peers, at)
 		if err != nil {
 			return err
 		}
-		if changed {
-			result.Transitions = append(result.Transitions, change)
+		results = make([]GossipResult, len(gossips))
+		var out []Outgoing
+		var changes []Change
+		for i, g := range gossips {
+			results[i] = known[g.SiteID].hear(g, own, at, t)
+			if results[i].FirstSeen {
+				out = append(out, seen(own, g.SiteID, at))
+			}
+			changes = append(changes, results[i].Transitions...)
+		}
+		var sites []siteRow
+		var links []linkRow
+		for _, p := range peers {
+			if k := known[p]; k.news {
+				sites, links = append(sites, k.site), append(links, k.link)
+			}
+		}
+		if err := updateAll(ctx, tx, sites); err != nil {
+			return err
+		}
+		if err := updateAll(ctx, tx, links, "status", "cause", "last_heartbeat_at", "peer_view"); err != nil {
+			return err
 		}
 		if err := enqueue(ctx, tx, at, out...); err != nil {
 			return err
 		}
-		return tell(ctx, tx, own, at, result.Transitions)
+		return tell(ctx, tx, own, at, changes)
 	})
 	if err != nil {
-		return GossipResult{}, err
+		return nil, err
 	}
-	return result, nil
+	return results, nil
 }
 
-// hearLink stores a link over which a heartbeat came, and judges it anew.
-func (s *Store) hearLink(ctx context.Context, tx bun.Tx, l federation.Link, at time.Time, t federation.Thresholds) (c Change, changed bool, err error) {
-	row := linkRow{ID: l.ID, SiteA: l.SiteA, SiteB: l.SiteB, Status: l.Status, Cause: l.Cause, LastHeartbeatAt: stampOf(l.LastHeartbeatAt)}
-	if l.PeerView != nil {
-		row.PeerView.V = *l.PeerView
+// knownPeer is the rows of a peer and of the link to it, while its heartbeats are heard.
+type knownPeer struct {
+	site siteRow
+	link linkRow
+	// newSite and newLink: the row was made just now, and nothing is heard yet.
+	newSite, newLink bool
+	// news: the rows are no longer what the database has.
+	news bool
+}
+
+// knownPeers gives the rows of peers, which are in order, and of the links to them, locked;
+// those that are not there are made. Sites come before links, each by id, as for everyone
+// who locks several.
+func (s *Store) knownPeers(ctx context.Context, tx bun.Tx, own federation.SiteID, peers []federation.SiteID, at time.Time) (map[federation.SiteID]*knownPeer, error) {
+	made, err := makeSites(ctx, tx, peers, at)
+	if err != nil {
+		return nil, err
 	}
-	row.judge(row.leaving(), at, t)
-	inserted, err := insert(ctx, tx, &row)
-	if err != nil || inserted {
-		return c, false, err
+	var sites []siteRow
+	if err := s.dialect.forUpdate(tx.NewSelect().Model(&sites).Where("id IN ?", bun.Tuple(peers)).Order("id")).Scan(ctx); err != nil {
+		return nil, err
 	}
-	now := linkRow{ID: l.ID}
-	if err := s.dialect.forUpdate(tx.NewSelect().Model(&now).WherePK()).Scan(ctx); err != nil {
-		return c, false, err
+	known, ids := map[federation.SiteID]*knownPeer{}, make([]string, len(sites))
+	for i, site := range sites {
+		l := federation.NewLink(own, site.ID, at)
+		known[site.ID] = &knownPeer{
+			site: site, newSite: slices.Contains(made, string(site.ID)),
+			link: linkRow{ID: l.ID, SiteA: l.SiteA, SiteB: l.SiteB, Status: l.Status, LastHeartbeatAt: stamp(at)}, newLink: true,
+		}
+		ids[i] = l.ID
 	}
-	now.LastHeartbeatAt, now.PeerView = row.LastHeartbeatAt, row.PeerView
-	c, changed = now.judge(row.leaving(), at, t)
-	return c, changed, update(ctx, tx, &now)
+	var links []linkRow
+	if err := s.dialect.forUpdate(tx.NewSelect().Model(&links).Where("id IN ?", bun.Tuple(ids)).Order("id")).Scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		k := known[l.link().Peer(own)]
+		k.link, k.newLink = l, false
+	}
+	// Nobody else makes one of them meanwhile: who would waits for the row of its site.
+	var missing []linkRow
+	for _, p := range peers {
+		if k := known[p]; k.newLink {
+			missing = append(missing, k.link)
+		}
+	}
+	return known, insertAll(ctx, tx, missing, false, "", nil)
+}
+
+// makeSites makes the rows of those peers that have none, with nothing heard in them, and
+// gives their ids. It does so before any row is locked and in their order, so that two
+// who make the same wait for each other in no circle.
+func makeSites(ctx context.Context, tx bun.Tx, peers []federation.SiteID, at time.Time) (made []string, err error) {
+	var there []federation.SiteID
+	if err := tx.NewSelect().Model((*siteRow)(nil)).Column("id").Where("id IN ?", bun.Tuple(peers)).Scan(ctx, &there); err != nil {
+		return nil, err
+	}
+	var missing []siteRow
+	for _, p := range peers {
+		if !slices.Contains(there, p) {
+			missing = append(missing, siteRow{ID: p, FirstSeenAt: stamp(at)})
+		}
+	}
+	err = insertAll(ctx, tx, missing, true, "id", &made)
+	return made, err
+}
+
+// hear brings the rows up to date with one heartbeat.
+func (k *knownPeer) hear(g federation.Gossip, own federation.SiteID, at time.Time, t federation.Thresholds) (result GossipResult) {
+	row := siteRow{
+		ID: g.SiteID, Name: g.SiteName, Tier: g.Tier, Status: federation.Online, AgentsTotal: g.AgentsTotal, AgentsOnline: g.AgentsOnline,
+		Version: g.SoftwareVersion, LastHeartbeatAt: stamp(at), HeartbeatSentAt: stamp(g.SentAt), FirstSeenAt: k.site.FirstSeenAt,
+		Exchange: g.Exchange.OrDefault(), PassesFor: g.PassesFor, SharedAt: stamp(g.SharedAt),
+	}
+	var cause federation.Cause
+	if g.Leaving {
+		row.Status, row.Reason, cause = federation.Offline, federation.Leaving, federation.PeerLeaving
+	}
+	if result.FirstSeen = k.newSite; !result.FirstSeen {
+		silence := at.Sub(k.site.LastHeartbeatAt.Time)
+		// Both times to the microsecond, else a replay would be newer than its first by what was cut off.
+		if !federation.Supersedes(k.site.HeartbeatSentAt.Time, row.HeartbeatSentAt.Time, silence, t.Degraded) {
+			return GossipResult{Stale: true}
+		}
+		result.Exchanged = row.Exchange != k.site.Exchange || row.Tier != k.site.Tier || !slices.Equal(row.PassesFor, k.site.PassesFor)
+		if k.site.Status != row.Status {
+			c := siteChange(row.ID, k.site.Status, row.Status, at, 0)
+			c.Cause = cause
+			result.Transitions = append(result.Transitions, c)
+		}
+	}
+	k.link.LastHeartbeatAt, k.link.PeerView.V = stamp(at), federation.LinkView{}
+	for _, view := range g.Links {
+		if view.Peer == own {
+			k.link.PeerView.V = view
+		}
+	}
+	if c, changed := k.link.judge(g.Leaving, at, t); changed && !k.newLink {
+		result.Transitions = append(result.Transitions, c)
+	}
+	k.site, k.newSite, k.newLink, k.news = row, false, false, true
+	return result
 }
 
 // Age makes worse the status of every site and link, own and peers', that its
@@ -140,7 +213,7 @@ func (s *Store) Age(ctx context.Context, own federation.SiteID, at time.Time, t 
 		return nil, failed("looking for silent links", err)
 	}
 
-	// Sites before links, each by id: RecordGossip locks in the same order, so
+	// Sites before links, each by id: RecordGossips locks in the same order, so
 	// neither ever waits for the other in a circle.
 	var due []ageing
 	for _, r := range sites {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -20,7 +21,15 @@ func gossipOf(site federation.SiteID, sent time.Time) federation.Gossip {
 
 func record(t *testing.T, s *Store, g federation.Gossip, at time.Time) GossipResult {
 	t.Helper()
-	return must(s.RecordGossip(t.Context(), own.ID, g, at, ages))(t)
+	return must(recordOne(t.Context(), s, g, at))(t)
+}
+
+func recordOne(ctx context.Context, s *Store, g federation.Gossip, at time.Time) (GossipResult, error) {
+	results, err := s.RecordGossips(ctx, own.ID, []federation.Gossip{g}, at, ages)
+	if err != nil {
+		return GossipResult{}, err
+	}
+	return results[0], nil
 }
 
 func siteNamed(t *testing.T, s *Store, id federation.SiteID) federation.Site {
@@ -274,7 +283,7 @@ func gossipHealsSiteAndLink(t *testing.T, f fixture) {
 
 func gossipOfOneselfIsRefused(t *testing.T, f fixture) {
 	s := f.migrated(t)
-	_, err := s.RecordGossip(t.Context(), own.ID, gossipOf(own.ID, t0), t0, ages)
+	_, err := recordOne(t.Context(), s, gossipOf(own.ID, t0), t0)
 	isFault(t, err, fault.Conflict, "site-a")
 }
 
@@ -286,7 +295,7 @@ func gossipAtOnceKeepsNewest(t *testing.T, f fixture) {
 	results := atOnce(t, n, func(i int) (GossipResult, error) {
 		g := gossipOf("site-b", after(time.Duration(1+(i*7)%n)*time.Millisecond))
 		g.AgentsTotal = 100 + (i*7)%n
-		return stores[i%3].RecordGossip(t.Context(), own.ID, g, after(time.Second), ages)
+		return recordOne(t.Context(), stores[i%3], g, after(time.Second))
 	})
 	got := siteNamed(t, stores[0], "site-b")
 	if got.AgentsTotal != 100+n-1 || !got.HeartbeatSentAt.Equal(after(n*time.Millisecond)) {
@@ -312,7 +321,7 @@ func gossipWaitsForGossip(t *testing.T, f fixture) {
 	errs := make(chan error)
 	for i, sent := range []time.Time{after(2 * time.Second), after(time.Second)} {
 		go func() {
-			_, err := s.RecordGossip(t.Context(), own.ID, gossipOf("site-b", sent), after(3*time.Second), ages)
+			_, err := recordOne(t.Context(), s, gossipOf("site-b", sent), after(3*time.Second))
 			errs <- err
 		}()
 		// The newer must be the first in the line, where there is a line to be seen.
@@ -339,7 +348,7 @@ func firstGossipAtOnceIsSeenOnce(t *testing.T, f fixture) {
 		peer := federation.SiteID(fmt.Sprint("peer-", round))
 		first := 0
 		for _, r := range atOnce(t, 6, func(i int) (GossipResult, error) {
-			return stores[i%2].RecordGossip(t.Context(), own.ID, gossipOf(peer, after(time.Duration(i)*time.Millisecond)), after(time.Second), ages)
+			return recordOne(t.Context(), stores[i%2], gossipOf(peer, after(time.Duration(i)*time.Millisecond)), after(time.Second))
 		}) {
 			if r.FirstSeen {
 				first++
@@ -427,7 +436,7 @@ func ageAgainstGossip(t *testing.T, f fixture) {
 		now := after(time.Duration(round) * time.Minute)
 		atOnce(t, peers+3, func(i int) (any, error) {
 			if i < peers {
-				return stores[i%2].RecordGossip(t.Context(), own.ID, gossipOf(peer(i), now), now, ages)
+				return recordOne(t.Context(), stores[i%2], gossipOf(peer(i), now), now)
 			}
 			return stores[i%2].Age(t.Context(), own.ID, now, ages)
 		})

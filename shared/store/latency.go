@@ -24,18 +24,29 @@ type minuteRow struct {
 
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
-// keepMinute keeps the minute that is over with an echo, and lets go of the oldest of
-// the same link. Most echoes end none, so nearly all of them write nothing here.
-func keepMinute(ctx context.Context, tx bun.Tx, link string, was federation.Probe, next time.Time) error {
+// endedMinute is the minute of a link that is over with an echo, where one is.
+func endedMinute(link string, was federation.Probe, next time.Time) (row minuteRow, ended bool) {
 	if was.At.IsZero() || minuteOf(next) <= minuteOf(was.At) {
-		return nil
+		return row, false
 	}
 	p := was.Minute()
-	row := minuteRow{LinkID: link, Minute: minuteOf(was.At), MedianMs: p.MedianMs, MaxMs: p.MaxMs, Echoes: p.Echoes, Lost: p.Lost}
-	if _, err := tx.NewInsert().Model(&row).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
+	return minuteRow{LinkID: link, Minute: minuteOf(was.At), MedianMs: p.MedianMs, MaxMs: p.MaxMs, Echoes: p.Echoes, Lost: p.Lost}, true
+}
+
+// keepMinutes keeps minutes that are over, and lets go of the oldest of the same links.
+// Most echoes end none, so it has mostly nothing to do.
+func keepMinutes(ctx context.Context, tx bun.Tx, over []minuteRow, at time.Time) error {
+	if len(over) == 0 {
+		return nil
+	}
+	if err := insertAll(ctx, tx, over, true, "", nil); err != nil {
 		return err
 	}
-	_, err := tx.NewDelete().Model((*minuteRow)(nil)).Where("link_id = ?", link).Where("minute < ?", minuteOf(next.Add(-latencyAge))).Exec(ctx)
+	links := make([]string, len(over))
+	for i, m := range over {
+		links[i] = m.LinkID
+	}
+	_, err := tx.NewDelete().Model((*minuteRow)(nil)).Where("link_id IN ?", bun.Tuple(links)).Where("minute < ?", minuteOf(at.Add(-latencyAge))).Exec(ctx)
 	return err
 }
 

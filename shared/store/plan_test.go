@@ -292,6 +292,7 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 		"ForgetRefusals": one(func(ctx context.Context, s *Store) error {
 			return s.ForgetRefusals(ctx, "site-c", t0, after(time.Hour))
 		}),
+		"Refusing": one(func(ctx context.Context, s *Store) error { _, err := s.Refusing(ctx, 1, 50); return err }),
 		"CountRefusals": one(func(ctx context.Context, s *Store) error {
 			_, err := s.CountRefusals(ctx, peer, Held{Subjects: []string{"s"}, First: 1, Last: 50, Since: t0})
 			return err
@@ -300,8 +301,8 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 			_, _, _, err := s.LinkHistory(ctx, own.ID, linkAB, t0, 10)
 			return err
 		}),
-		"RecordGossip": one(func(ctx context.Context, s *Store) error {
-			_, err := s.RecordGossip(ctx, own.ID, gossipOf("site-b", late), late, ages) // the link comes back, which is told
+		"RecordGossips": one(func(ctx context.Context, s *Store) error {
+			_, err := s.RecordGossips(ctx, own.ID, []federation.Gossip{gossipOf("site-b", late)}, late, ages) // the link comes back, which is told
 			return err
 		}),
 		"Age": one(func(ctx context.Context, s *Store) error {
@@ -348,7 +349,7 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 var small = []string{
 	"Key", "Keys", "CreateKey", "UseKey", "RevokeKey", "OpenSession", "OpenIssuerSession", "KeepDrill", "Drills", "IssuerSession", "Session", "CloseSession", "DeleteSessions", "AuditHead",
 	"TrustedKey", "TrustedKeys", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
-	"BacklogDrops", "Close", "Gates", "Links", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
+	"BacklogDrops", "Close", "Gates", "Links", "LinksTo", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",
 	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "Relays", "SetPassed",
 }

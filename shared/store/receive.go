@@ -5,8 +5,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/uptrace/bun/dialect/pgdialect"
@@ -34,9 +36,51 @@ type Arrived struct {
 // newer version of one that is here by the rules of [federation.Alert.Supersede].
 // tell makes what must be published with it, given those two, and may be nil.
 // arrivals[i] says what became of as[i]; of doubles within as the newest counts,
-// and every other one is a replay. In the same transaction it notes the alerts that
-// were refused, and that one which is here now is refused no longer.
+// and every other one is a replay. In the transaction of the alert one which is here
+// now is refused no longer; those that were refused are noted too.
+//
+// Many go in two transactions at once, each with all that belongs to its alerts. Where
+// it fails some may be stored, and are replays the next time.
 func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused ...RefusedAlert) (arrivals []Arrival, err error) {
+	if !s.dialect.copies || len(as) < 2*worthCopying {
+		return s.receiveTogether(ctx, as, tell, refused)
+	}
+	// By their hashes, so that all versions of an alert are in the same.
+	var halves [2][]federation.Alert
+	in := make([]int, len(as)) // which half
+	for i, a := range as {
+		if a.DedupHash[len(a.DedupHash)-1]%2 == 1 {
+			in[i] = 1
+		}
+		halves[in[i]] = append(halves[in[i]], a)
+	}
+	var of [2][]Arrival
+	var failures [2]error
+	var other sync.WaitGroup
+	other.Go(func() {
+		defer func() {
+			if p := recover(); p != nil { // nobody above does that for this goroutine
+				failures[1] = fmt.Errorf("storing alerts from peers panicked: %v", p)
+			}
+		}()
+		of[1], failures[1] = s.receiveTogether(ctx, halves[1], tell, nil)
+	})
+	of[0], failures[0] = s.receiveTogether(ctx, halves[0], tell, refused)
+	other.Wait()
+	if err := cmp.Or(failures[0], failures[1]); err != nil {
+		return nil, err
+	}
+	arrivals = make([]Arrival, len(as))
+	var next [2]int
+	for i, half := range in {
+		arrivals[i] = of[half][next[half]]
+		next[half]++
+	}
+	return arrivals, nil
+}
+
+// receiveTogether is ReceiveAlerts in one transaction.
+func (s *Store) receiveTogether(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused []RefusedAlert) (arrivals []Arrival, err error) {
 	if len(as)+len(refused) == 0 {
 		return []Arrival{}, nil
 	}

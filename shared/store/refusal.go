@@ -113,6 +113,20 @@ type Held struct {
 	Since       time.Time // when the first came in: what is older belongs to an earlier stream
 }
 
+// Refusing is the peers that have refused a message of the stream from one sequence to another.
+func (s *Store) Refusing(ctx context.Context, first, last uint64) (map[federation.SiteID]bool, error) {
+	var peers []federation.SiteID
+	one := s.reader.NewSelect().Model((*refusalRow)(nil)).ColumnExpr("1").Where("r.peer = s.id").Where("r.sequence BETWEEN ? AND ?", int64(first), int64(last))
+	if err := s.reader.NewSelect().Model((*siteRow)(nil)).Column("id").Where("EXISTS (?)", one).Scan(ctx, &peers); err != nil {
+		return nil, failed("looking for who refused something", err)
+	}
+	refusing := make(map[federation.SiteID]bool, len(peers))
+	for _, p := range peers {
+		refusing[p] = true
+	}
+	return refusing, nil
+}
+
 // CountRefusals counts the messages of that part which a peer refused.
 func (s *Store) CountRefusals(ctx context.Context, peer federation.SiteID, h Held) (int, error) {
 	if len(h.Subjects) == 0 {

@@ -152,11 +152,31 @@ func (s *Store) Links(ctx context.Context) ([]federation.Link, error) {
 	if err := s.reader.NewSelect().Model(&rows).Order("id").Scan(ctx); err != nil {
 		return nil, failed("listing the links", err)
 	}
+	return linksOf(rows), nil
+}
+
+// LinksTo returns the links to peers that there are, by id.
+func (s *Store) LinksTo(ctx context.Context, own federation.SiteID, peers []federation.SiteID) ([]federation.Link, error) {
+	if len(peers) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(peers))
+	for i, p := range peers {
+		ids[i] = federation.LinkID(own, p)
+	}
+	var rows []linkRow
+	if err := s.reader.NewSelect().Model(&rows).Where("id IN ?", bun.Tuple(ids)).Order("id").Scan(ctx); err != nil {
+		return nil, failed("listing links", err)
+	}
+	return linksOf(rows), nil
+}
+
+func linksOf(rows []linkRow) []federation.Link {
 	links := make([]federation.Link, len(rows))
 	for i, r := range rows {
 		links[i] = r.link()
 	}
-	return links, nil
+	return links
 }
 
 // insertSite inserts row, or returns the row that is there, locked.

@@ -58,7 +58,7 @@ func anAdministratorPinsAndUnpinsKeys(t *testing.T, f fixture) {
 
 func whatIsRefusedExplainsALateLink(t *testing.T, f fixture) {
 	s := f.migrated(t)
-	must(s.RecordGossip(t.Context(), own.ID, federation.Gossip{Version: 1, SiteID: "site-b", SiteName: "B", Tier: federation.Secondary, SentAt: t0, IntervalSeconds: 15}, t0, ages))(t)
+	record(t, s, gossipOf("site-b", t0), t0)
 	must(s.PinFirstSeen(t.Context(), "site-b", "K1", t0))(t)
 	refuse := func(at time.Time) {
 		t.Helper()

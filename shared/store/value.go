@@ -77,6 +77,12 @@ func (d document[T]) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) 
 	return gen.Dialect().AppendString(b, string(data)), nil
 }
 
+// text implements [texter].
+func (d document[T]) text() (sql, text string, null bool, err error) { //nolint:unparam // a list may fail
+	data, err := json.Marshal(d.V)
+	return "text", string(data), false, err
+}
+
 // Scan implements [database/sql.Scanner].
 func (d *document[T]) Scan(src any) error {
 	*d = document[T]{}

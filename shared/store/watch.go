@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -56,36 +58,33 @@ func (s *Store) Watches(ctx context.Context) (map[string]federation.DeliveryWatc
 	return watches, nil
 }
 
-// RecordWatches keeps one look at the deliveries of own, in place of the last one,
-// and judges each link anew by whether a delivery over it stands still. The events
+// RecordWatches keeps one look at the deliveries of own, in place of the last one, which
+// saw before; of that it writes what is another now.
+// It judges each link anew by whether a delivery over it stands still. The events
 // of what changed go into the outbox.
-func (s *Store) RecordWatches(ctx context.Context, own federation.SiteID, watches []federation.DeliveryWatch, at time.Time, t federation.Thresholds) ([]Change, error) {
-	rows := make([]watchRow, len(watches))
-	stalled := map[federation.SiteID]*time.Time{}
-	for i, w := range watches {
-		rows[i] = watchRowOf(w)
-		if was := stalled[w.Peer]; w.StalledAt != nil && (was == nil || w.StalledAt.Before(*was)) {
-			stalled[w.Peer] = stampOf(w.StalledAt).pointer()
-		}
-	}
+func (s *Store) RecordWatches(ctx context.Context, own federation.SiteID, before map[string]federation.DeliveryWatch, watches []federation.DeliveryWatch, at time.Time, t federation.Thresholds) ([]Change, error) {
+	look := compared(own, before, watches)
 	var changes []Change
 	err := s.write(ctx, "recording the watch over the deliveries", func(ctx context.Context, tx bun.Tx) error {
 		changes = nil
-		if _, err := tx.NewDelete().Model((*watchRow)(nil)).Where("1 = 1").Exec(ctx); err != nil {
-			return err
-		}
-		if len(rows) > 0 {
-			if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+		if len(look.old) > 0 {
+			if _, err := tx.NewDelete().Model((*watchRow)(nil)).Where("consumer IN ?", bun.Tuple(look.old)).Exec(ctx); err != nil {
 				return err
 			}
 		}
+		if err := insertAll(ctx, tx, look.rows, true, "", nil); err != nil {
+			return err
+		}
+		if len(look.links) == 0 {
+			return nil
+		}
 		var links []linkRow
 		// Locked in the order of their ids, as everyone who locks several does.
-		if err := s.dialect.forUpdate(tx.NewSelect().Model(&links).Order("id")).Scan(ctx); err != nil {
+		if err := s.dialect.forUpdate(tx.NewSelect().Model(&links).Where("id IN ?", bun.Tuple(look.links)).Order("id")).Scan(ctx); err != nil {
 			return err
 		}
 		for i := range links {
-			c, changed, err := markStalled(ctx, tx, &links[i], stalled[links[i].link().Peer(own)], at, t)
+			c, changed, err := markStalled(ctx, tx, &links[i], look.stalled[links[i].link().Peer(own)], at, t)
 			if err != nil {
 				return err
 			}
@@ -99,6 +98,39 @@ func (s *Store) RecordWatches(ctx context.Context, own federation.SiteID, watche
 		return nil, err
 	}
 	return changes, nil
+}
+
+// look is what is to be written of one look at the deliveries.
+type look struct {
+	old   []string   // the consumers whose rows are gone, or another
+	rows  []watchRow // in place of these, and of new ones
+	links []string   // over which a delivery stands still, or did
+	// stalled is since when, by peer.
+	stalled map[federation.SiteID]*time.Time
+}
+
+func compared(own federation.SiteID, before map[string]federation.DeliveryWatch, watches []federation.DeliveryWatch) look {
+	l := look{stalled: map[federation.SiteID]*time.Time{}}
+	gone := maps.Clone(before)
+	for _, w := range watches {
+		delete(gone, w.Consumer)
+		if b, known := before[w.Consumer]; !known || !w.Same(b) {
+			l.old, l.rows = append(l.old, w.Consumer), append(l.rows, watchRowOf(w))
+		}
+		if was := l.stalled[w.Peer]; w.StalledAt != nil && (was == nil || w.StalledAt.Before(*was)) {
+			l.stalled[w.Peer] = stampOf(w.StalledAt).pointer()
+		}
+	}
+	l.old = slices.AppendSeq(l.old, maps.Keys(gone))
+	for peer := range l.stalled {
+		l.links = append(l.links, federation.LinkID(own, peer))
+	}
+	for _, b := range before {
+		if b.StalledAt != nil {
+			l.links = append(l.links, federation.LinkID(own, b.Peer))
+		}
+	}
+	return l
 }
 
 // markStalled notes since when a delivery over the link stands still, and judges

@@ -4,6 +4,8 @@
 package stream
 
 import (
+	"context"
+	"fmt"
 	"reflect"
 	"time"
 
@@ -98,6 +100,21 @@ func Filter(c jetstream.ConsumerConfig) []string {
 		return []string{c.FilterSubject}
 	}
 	return c.FilterSubjects
+}
+
+// Consumers are the durable consumers of a stream as they are now, by their names.
+func Consumers(ctx context.Context, s jetstream.Stream) (map[string]*jetstream.ConsumerInfo, error) {
+	all := map[string]*jetstream.ConsumerInfo{}
+	list := s.ListConsumers(ctx)
+	for c := range list.Info() {
+		if c.Config.Durable != "" {
+			all[c.Name] = c
+		}
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("listing the consumers of %s: %w", s.CachedInfo().Config.Name, err)
+	}
+	return all, nil
 }
 
 // Apply is a stream's present configuration with what want says of it, and

@@ -90,7 +90,7 @@ func (d *deployed) add(ctx context.Context, id federation.SiteID, dsn string, se
 // start starts the processes of a site.
 func (d *deployed) start(ctx context.Context, m *member) (err error) {
 	ctx = context.WithoutCancel(ctx) // the processes outlive what waits for them: close ends them
-	if m.server, m.where, err = part(ctx, PartServer, m.conf); err != nil {
+	if m.server, m.where, err = part(ctx, nil, PartServer, m.conf); err != nil {
 		return err
 	}
 	if m.functions, err = spawn(ctx, append([]string{

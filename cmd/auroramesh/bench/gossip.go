@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,7 @@ var gossip = Workload{
 	prepare: func(ctx context.Context, b *bed) (pair, error) {
 		c, err := b.gather(ctx, b.size(crowd))
 		return pair{
-			own:    func(ctx context.Context) (Sample, error) { return c.hubShare(ctx, b.window()) },
+			own:    func(ctx context.Context) (Sample, error) { return c.hubShare(ctx, b) },
 			beside: func(ctx context.Context) (Sample, error) { return c.emptyShare(ctx, b.window()) },
 			end:    c.close,
 		}, err
@@ -77,17 +78,17 @@ func (b *bed) gather(ctx context.Context, n int) (c *gathered, err error) {
 		return c, fmt.Errorf("writing the configuration of the hub: %w", err)
 	}
 	var where at
-	if c.server, where, err = part(ctx, PartServer, conf); err != nil {
+	if c.server, where, err = part(ctx, nil, PartServer, conf); err != nil {
 		return c, err
 	}
 	c.url = where.Client
-	if c.nothing, _, err = part(ctx, PartSubscriber, c.url); err != nil {
+	if c.nothing, _, err = part(ctx, nil, PartSubscriber, c.url); err != nil {
 		return c, err
 	}
-	if c.functions, err = spawn(ctx, []string{
+	if c.functions, _, err = part(ctx, []string{
 		"FEDERATION_SITE_ID=" + string(hub), "FEDERATION_SITE_TIER=primary", "NATS_URL=" + c.url, "DATABASE_URL=" + dsn, "HTTP_LISTEN=127.0.0.1:0",
-		"FEDERATION_IDENTITY_DIR=" + filepath.Join(c.dir, "identity"), "FEDERATION_RECONCILE_INTERVAL_SECONDS=3600", "LOG_LEVEL=error",
-	}, "run"); err != nil {
+		"FEDERATION_IDENTITY_DIR=" + filepath.Join(c.dir, "identity"), "FEDERATION_RECONCILE_INTERVAL_SECONDS=3600",
+	}, PartSite, filepath.Join(cmp.Or(b.Profiles, c.dir), "gossip-functions")); err != nil {
 		return c, err
 	}
 	ids := federation.Identity{ID: hub, Name: string(hub), Tier: federation.Primary, Version: b.Version}
@@ -177,14 +178,25 @@ func (c *gathered) healthy(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-func (c *gathered) hubShare(ctx context.Context, d time.Duration) (s Sample, err error) {
+// hubShare is what the functions take within two windows, in which every function that looks
+// every so often looks at least once.
+func (c *gathered) hubShare(ctx context.Context, b *bed) (s Sample, err error) {
+	if b.Profiles != "" {
+		if err := c.functions.next(); err != nil {
+			return s, err
+		}
+		defer func() { err = errors.Join(err, c.functions.next()) }()
+	}
+	d := 2 * b.window()
 	serverBefore, err := c.server.cpu()
 	if err != nil {
 		return s, err
 	}
+	databaseBefore := b.databaseSpent()
 	if s.Value, err = c.functions.share(ctx, d); err != nil {
 		return s, err
 	}
+	database := b.databaseSpent() - databaseBefore
 	serverAfter, err := c.server.cpu()
 	if err != nil {
 		return s, err
@@ -197,6 +209,7 @@ func (c *gathered) hubShare(ctx context.Context, d time.Duration) (s Sample, err
 	s.More = map[string]float64{
 		"sites": float64(len(c.sites)), "healthy links": float64(healthy), "functions MB": resident,
 		"NATS server % of a core": 100 * float64(serverAfter-serverBefore) / float64(d),
+		"PostgreSQL % of a core":  100 * float64(database) / float64(d),
 	}
 	return s, err
 }

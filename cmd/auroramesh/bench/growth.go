@@ -76,14 +76,14 @@ func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
 	g = Growth{Version: r.Version, At: r.At, Go: r.Go, OS: r.OS, CPUs: r.CPUs, Rounds: r.Rounds, Grown: []Grown{}}
 	b := &bed{Options: o}
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
-	for _, w := range o.chosen() {
-		if w.fixed {
-			continue
-		}
-		grown := Grown{Name: w.Name, Does: w.Does, Unit: w.Unit}
-		for _, step := range steps {
-			b.Scale = math.Round(o.Scale*step*1e6) / 1e6 // no 0.010000000000000002
-			b.Progress(fmt.Sprintf("%s: at scale %g", w.Name, b.Scale))
+	growing := slices.DeleteFunc(o.chosen(), func(w Workload) bool { return w.fixed })
+	for _, w := range growing {
+		g.Grown = append(g.Grown, Grown{Name: w.Name, Does: w.Does, Unit: w.Unit})
+	}
+	for _, step := range steps { // what one has stored at a size the next may find
+		b.Scale = math.Round(o.Scale*step*1e6) / 1e6 // no 0.010000000000000002
+		b.Progress(fmt.Sprintf("at scale %g", b.Scale))
+		for i, w := range growing {
 			r, err := b.measure(ctx, w)
 			if err != nil {
 				if ctx.Err() != nil {
@@ -92,10 +92,11 @@ func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
 				return g, fmt.Errorf("measuring %s at scale %g: %w", w.Name, b.Scale, err)
 			}
 			s := r.Own
-			grown.Points = append(grown.Points, Point{b.Scale, s.Median, s.P99, s.CPU, s.Memory, s.Samples[len(s.Samples)-1].More})
+			g.Grown[i].Points = append(g.Grown[i].Points, Point{b.Scale, s.Median, s.P99, s.CPU, s.Memory, s.Samples[len(s.Samples)-1].More})
 		}
-		grown.exponents()
-		g.Grown = append(g.Grown, grown)
+	}
+	for i := range g.Grown {
+		g.Grown[i].exponents()
 	}
 	return g, nil
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,24 +68,34 @@ func (b *bed) profiled(name string, round func() (Sample, error)) (s Sample, err
 	if err := os.MkdirAll(b.Profiles, 0o750); err != nil {
 		return s, fmt.Errorf("making the directory of the profiles: %w", err)
 	}
-	cpu, err := os.Create(filepath.Join(b.Profiles, name+".cpu"))
-	if err != nil {
-		return s, fmt.Errorf("writing a profile: %w", err)
-	}
-	defer cpu.Close()
-	if err := pprof.StartCPUProfile(cpu); err != nil {
-		return s, fmt.Errorf("profiling: %w", err)
-	}
-	s, err = round()
-	pprof.StopCPUProfile()
+	end, err := beginProfile(filepath.Join(b.Profiles, name))
 	if err != nil {
 		return s, err
 	}
-	allocated, err := os.Create(filepath.Join(b.Profiles, name+".alloc"))
+	s, err = round()
+	return s, errors.Join(err, end())
+}
+
+// beginProfile begins a CPU profile of this process at path.cpu. The end of it writes
+// path.alloc beside it: what was allocated so far, and of that what is still held.
+func beginProfile(path string) (end func() error, err error) {
+	cpu, err := os.Create(path + ".cpu") //nolint:gosec // where the user wants it
 	if err != nil {
-		return s, fmt.Errorf("writing a profile: %w", err)
+		return nil, fmt.Errorf("writing a profile: %w", err)
 	}
-	defer allocated.Close()
-	runtime.GC() // it knows what was allocated up to the last collection
-	return s, pprof.Lookup("allocs").WriteTo(allocated, 0)
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return nil, errors.Join(fmt.Errorf("profiling: %w", err), cpu.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		if err := cpu.Close(); err != nil {
+			return fmt.Errorf("writing a profile: %w", err)
+		}
+		allocated, err := os.Create(path + ".alloc") //nolint:gosec // where the user wants it
+		if err != nil {
+			return fmt.Errorf("writing a profile: %w", err)
+		}
+		runtime.GC() // it knows what was allocated up to the last collection
+		return errors.Join(pprof.Lookup("allocs").WriteTo(allocated, 0), allocated.Close())
+	}, nil
 }

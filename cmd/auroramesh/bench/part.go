@@ -22,6 +22,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/site"
+	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
@@ -32,6 +34,9 @@ const (
 	PartServer = "server"
 	// PartDemo is the demo of as many sites as are given.
 	PartDemo = "demo"
+	// PartSite is all functions of a site, by the settings of the environment. Each line of
+	// its input begins or ends a profile of it, whose files begin with the path that is given.
+	PartSite = "site"
 	// PartSubscriber takes the gossip of the NATS server whose URL is given, and does nothing with it.
 	PartSubscriber = "subscriber"
 )
@@ -96,6 +101,8 @@ func Part(kind, of string, in io.Reader, out io.Writer) (err error) {
 		if err := json.NewEncoder(out).Encode(at{Client: d.Sites[0].NATS}); err != nil {
 			return err
 		}
+	case PartSite:
+		return partSite(of, in, out)
 	case PartSubscriber:
 		nc, err := nats.Connect(of)
 		if err != nil {
@@ -112,10 +119,53 @@ func Part(kind, of string, in io.Reader, out io.Writer) (err error) {
 			return err
 		}
 	default:
-		return fmt.Errorf("there is no part %q: %s, %s or %s", kind, PartServer, PartDemo, PartSubscriber)
+		return fmt.Errorf("there is no part %q: %s, %s, %s or %s", kind, PartServer, PartDemo, PartSite, PartSubscriber)
 	}
 	_, err = io.Copy(io.Discard, in)
 	return err
+}
+
+// partSite is [PartSite].
+func partSite(profile string, in io.Reader, out io.Writer) (err error) {
+	env := map[string]string{}
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+	}
+	set, err := settings.Load(env)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	s, err := site.Start(ctx, site.Config{Settings: set, Version: "0.0.0", Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+		defer cancel()
+		err = errors.Join(err, s.Stop(ctx))
+	}()
+	if err := s.Ready(ctx); err != nil {
+		return err
+	}
+	ready := func() error { return json.NewEncoder(out).Encode(at{Client: set.NATSURL}) }
+	if err := ready(); err != nil {
+		return err
+	}
+	var end func() error
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		if end == nil {
+			end, err = beginProfile(profile)
+		} else {
+			err, end = end(), nil
+		}
+		if err := errors.Join(err, ready()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // process is this program once more, doing something else, or one of a peer.
@@ -182,21 +232,34 @@ func launch(ctx context.Context, env []string, program string, args ...string) (
 }
 
 // part starts a part and waits until it is ready.
-func part(ctx context.Context, kind, of string) (*process, at, error) {
-	p, err := spawn(ctx, nil, "bench-part", kind, of)
+func part(ctx context.Context, env []string, kind, of string) (*process, at, error) {
+	p, err := spawn(ctx, env, "bench-part", kind, of)
 	if err != nil {
 		return nil, at{}, err
 	}
-	var where at
-	line, err := p.out.ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &where)
-	}
+	where, err := p.ready()
 	if err != nil {
 		return nil, at{}, errors.Join(fmt.Errorf("the part %s did not start: %w", kind, err), p.end(), p.complaint())
 	}
-	go func() { _, _ = io.Copy(io.Discard, p.out) }() // ends with the process
 	return p, where, nil
+}
+
+// ready waits until a part says that it is.
+func (p *process) ready() (where at, err error) {
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return where, err
+	}
+	return where, json.Unmarshal(line, &where)
+}
+
+// next has a [PartSite] begin its profile, or end it.
+func (p *process) next() error {
+	if _, err := fmt.Fprintln(p.in); err != nil {
+		return err
+	}
+	_, err := p.ready()
+	return err
 }
 
 // end stops the process: it is told by the end of its input, or by an interrupt.

@@ -94,7 +94,7 @@ func joinStar(ctx context.Context, n int, relayed bool, log *slog.Logger) (s *st
 	if err := os.WriteFile(conf, []byte(hubConf), 0o600); err != nil {
 		return s, fmt.Errorf("writing the configuration of the hub: %w", err)
 	}
-	if s.hub, s.where, err = part(ctx, PartServer, conf); err != nil {
+	if s.hub, s.where, err = part(ctx, nil, PartServer, conf); err != nil {
 		return s, err
 	}
 	for i := range n {

@@ -19,7 +19,7 @@ var start = Workload{
 		ready := func(kind, of string) func(context.Context) (Sample, error) {
 			return func(ctx context.Context) (Sample, error) {
 				begun := time.Now()
-				p, _, err := part(ctx, kind, of)
+				p, _, err := part(ctx, nil, kind, of)
 				if err != nil {
 					return Sample{}, err
 				}
@@ -39,7 +39,7 @@ var idle = Workload{
 		conf, remove, err := bareConf()
 		resting := func(kind, of string) func(context.Context) (Sample, error) {
 			return func(ctx context.Context) (s Sample, err error) {
-				p, _, err := part(ctx, kind, of)
+				p, _, err := part(ctx, nil, kind, of)
 				if err != nil {
 					return s, err
 				}

@@ -34,7 +34,7 @@ func Open(t testing.TB) *store.Store {
 func Knows(t testing.TB, st *store.Store, own, peer federation.SiteID, at time.Time) {
 	t.Helper()
 	gossip := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "B", Tier: federation.Secondary, SentAt: at, IntervalSeconds: 15}
-	if _, err := st.RecordGossip(t.Context(), own, gossip, at, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+	if _, err := st.RecordGossips(t.Context(), own, []federation.Gossip{gossip}, at, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,6 @@
 -- How each site says that it exchanges alerts, and between which it passes them on as their hub.
 ALTER TABLE sites ADD COLUMN exchange   text NOT NULL DEFAULT 'direct';
-ALTER TABLE sites ADD COLUMN passes_for text NOT NULL DEFAULT '[]'; -- a JSON list
+ALTER TABLE sites ADD COLUMN passes_for jsonb NOT NULL DEFAULT '[]';
 
 -- The proof of who has signed a message that is another site's; '' for the site's own. JSON.
 ALTER TABLE outbox ADD COLUMN proof text NOT NULL DEFAULT '';
