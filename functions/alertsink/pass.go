@@ -94,14 +94,14 @@ func (p passing) messages(m signed) (out []store.Outgoing) {
 		return store.Outgoing{
 			Subject: subj, MsgID: federation.PassedMsgID(p.hub, a.OriginSite, a.OriginID, version, to, again), Priority: severity.Rank(),
 			AlertID: federation.PassedAlertID(a.OriginSite, a.OriginID), Version: version, Peer: to, Withdraws: a.Retraction != nil,
-			Payload: m.Payload, Proof: m.Proof.Kept(),
+			Payload: m.Payload, Proof: m.Kept(),
 		}
 	}
 	switch {
 	case !slices.Contains(p.peers, a.OriginSite):
 	case alone != "":
 		if slices.Contains(p.peers, alone) {
-			out = append(out, message(subject.AlertTo(severity, alone), alone, m.Proof.ID()))
+			out = append(out, message(subject.AlertTo(severity, alone), alone, m.ID()))
 		}
 	case a.Relay != nil && len(a.Relay.Except) == 0:
 		out = append(out, message(subject.AlertFrom(severity, a.OriginSite), "", ""))

@@ -182,7 +182,7 @@ func TestALinkThatCarriesNoAlertsIsProbedSeldom(t *testing.T) {
 	for _, peer := range []federation.SiteID{relayed, oneWay, direct} {
 		g := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "peer", Tier: federation.Secondary, SentAt: time.Now(), IntervalSeconds: 15,
 			Links: []federation.LinkView{{Peer: own, Status: federation.Healthy, At: time.Now(), Relayed: peer != direct}}}
-		if _, err := st.RecordGossip(t.Context(), own, g, time.Now(), ages); err != nil {
+		if _, err := st.RecordGossips(t.Context(), own, []federation.Gossip{g}, time.Now(), ages); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -643,7 +643,7 @@ func TestWhatTheHubHasNotTakenIsOnItsWayToThePeer(t *testing.T) {
 	o := single(t)
 	s := o.makeStream()
 	h := federation.Gossip{Version: federation.GossipVersion, SiteID: passing, SiteName: "H", Tier: federation.Primary, SentAt: time.Now(), IntervalSeconds: 15, Exchange: federation.ExchangeHub}
-	if _, err := o.store.RecordGossip(t.Context(), origin, h, time.Now(), federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+	if _, err := o.store.RecordGossips(t.Context(), origin, []federation.Gossip{h}, time.Now(), federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	raise(t, o.store, "sent", federation.High, time.Minute, store.Outgoing{Subject: subject.Alert(federation.High), MsgID: "m", Payload: []byte("{}")})

@@ -255,9 +255,9 @@ func (t *consumeTrigger[M]) read(ctx context.Context, r *Running, s Source, in m
 		return v, err
 	}
 	if signed, ok := any(&v).(interface {
-		read(p Proof, payload []byte) error
+		read(p Proof, in message) error
 	}); ok {
-		return v, signed.read(proof, in.data)
+		return v, signed.read(proof, in)
 	}
 	return decode[M](in.data)
 }

@@ -22,29 +22,14 @@ type Proof struct {
 	// Site is who said it, and Subject under what.
 	Site    federation.SiteID `json:"site"`
 	Subject string            `json:"subject"`
-	// Headers are the key and the signature, as the message bears them: see [Proof.Kept].
+	// Headers are the key and the signature, as the message bears them: see [Signed.Kept].
 	Headers map[string]string `json:"headers"`
-	header  nats.Header       // of the message
-}
-
-// ID is the id that the message had in its stream.
-func (p Proof) ID() string { return p.header.Get(nats.MsgIdHdr) }
-
-// Kept is the proof with its headers, as it can be kept and passed on.
-func (p Proof) Kept() *Proof {
-	kept := Proof{Site: p.Site, Subject: p.Subject, Headers: map[string]string{}}
-	for _, h := range proofHeaders {
-		if v := p.header.Get(h); v != "" {
-			kept.Headers[h] = v
-		}
-	}
-	return &kept
 }
 
 // proofOf is the proof that a message bears which came from a site: of that site or,
 // where it passes the message on, of another.
 func proofOf(from federation.SiteID, in message) Proof {
-	p := Proof{Site: from, Subject: in.subject, header: in.header}
+	p := Proof{Site: from, Subject: in.subject}
 	if origin := in.header.Get(HeaderOrigin); origin != "" {
 		p.Site, p.Subject = federation.SiteID(origin), in.header.Get(HeaderSigned)
 	}
@@ -62,17 +47,34 @@ func (p Proof) onto(msg *nats.Msg) {
 // Signed is what the handler of a [Consume] with [VerifiedOrigin] is given where it is to
 // know whose each message is.
 type Signed[M any] struct {
-	Said  M
+	Said M
+	// Proof is without its headers.
 	Proof Proof
 	// Payload is the message as it was signed, byte for byte.
 	Payload []byte
+	header  nats.Header
 }
 
-// read makes a message of its payload, whose proof was verified.
-func (s *Signed[M]) read(p Proof, payload []byte) (err error) {
-	s.Said, err = decode[M](payload)
-	s.Proof, s.Payload = p, payload
+// read makes a message of what came, whose proof was verified.
+func (s *Signed[M]) read(p Proof, in message) (err error) {
+	s.Said, err = decode[M](in.data)
+	s.Proof, s.Payload, s.header = p, in.data, in.header
 	return err
+}
+
+// ID is the id that the message had in its stream.
+func (s Signed[M]) ID() string { return s.header.Get(nats.MsgIdHdr) }
+
+// Kept is the proof with its headers, as it can be kept and passed on.
+func (s Signed[M]) Kept() *Proof {
+	kept := s.Proof
+	kept.Headers = map[string]string{}
+	for _, h := range proofHeaders {
+		if v := s.header.Get(h); v != "" {
+			kept.Headers[h] = v
+		}
+	}
+	return &kept
 }
 
 // proved gives the proof of a message that came from a site, once it is verified. What
