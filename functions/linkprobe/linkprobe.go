@@ -88,7 +88,11 @@ func (p prober) echo(context.Context, ask.None) (federation.EchoReply, error) {
 
 func (p prober) probe(ctx context.Context) error {
 	own := p.bus.Site().ID
-	if p.bus.Site().Exchange != federation.ExchangeHub { // every link may carry alerts
+	relayed, err := p.store.RelayedPeers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(relayed) == 0 { // every link may carry alerts
 		peers, err := p.store.Peers(ctx, own)
 		if err != nil {
 			return err
@@ -98,10 +102,6 @@ func (p prober) probe(ctx context.Context) error {
 	links, err := p.store.Links(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the links: %w", err)
-	}
-	relayed, err := p.store.RelayedPeers(ctx)
-	if err != nil {
-		return err
 	}
 	now := p.now()
 	every := map[string]time.Duration{}
