@@ -143,11 +143,13 @@ func (p *pipe) send(ctx context.Context, driver any, next []statement) error {
 // asking is a query of which the text is the same every time, as the values in it are. It
 // is built once for its name.
 func (s *Store) asking(name string, build func() *bun.SelectQuery, row func(scan func(...any) error) error) statement {
-	text, ok := s.texts.Load(name)
+	kept, _ := s.texts.Load(name)
+	text, ok := kept.(string)
 	if !ok {
-		text, _ = s.texts.LoadOrStore(name, build().String())
+		text = build().String()
+		s.texts.Store(name, text)
 	}
-	return statement{query: text.(string), row: row, alone: func(ctx context.Context, tx bun.Tx) error { //nolint:forcetypeassert // nothing else is kept there
+	return statement{query: text, row: row, alone: func(ctx context.Context, tx bun.Tx) error {
 		return readRows(build().Conn(tx).Rows(ctx))(row)
 	}}
 }
