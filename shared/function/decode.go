@@ -2,9 +2,10 @@ package function
 
 import (
 	"errors"
-	json "github.com/go-json-experiment/json/v1"
 	"reflect"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/v1"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 )

@@ -113,10 +113,10 @@ func (p *Place) root(leaf hash) (root hash, ok bool) {
 
 // placesOf is the place of each leaf of a tree, and its root.
 func placesOf(leaves []hash) (places []*Place, root hash) {
-	size := uint32(len(leaves)) //nolint:gosec // at most MaxTogether
+	size := uint32(len(leaves))
 	places = make([]*Place, len(leaves))
 	for i := range places {
-		places[i] = &Place{Index: uint32(i), Size: size, Path: make([]hash, 0, bits.Len32(size))} //nolint:gosec // at most MaxTogether
+		places[i] = &Place{Index: uint32(i), Size: size, Path: make([]hash, 0, bits.Len32(size))}
 	}
 	for level, height := leaves, 0; ; height++ {
 		for i, p := range places {

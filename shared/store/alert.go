@@ -130,9 +130,9 @@ func (s *Store) RaiseAlert(ctx context.Context, a federation.Alert, out []Outgoi
 
 // RaiseAlerts stores local alerts of the site own, all in one transaction, each with what
 // must be published about it and its record. gate is that of a peer for which none is
-// set. Of doubles among the alerts the first counts. Of an
-// alert that duplicates one nothing is written but the record. tell makes what must be
-// published about those that are new together, and may be nil.
+// set. Of doubles among the alerts the first counts. Of an alert that duplicates one
+// nothing is written but the record. tell makes what must be published about those that
+// are new together, and may be nil.
 func (s *Store) RaiseAlerts(ctx context.Context, own federation.SiteID, gate federation.Gate, all []Raising, tell func(created []federation.Alert) []Outgoing) (raised Raised, err error) {
 	if len(all) == 0 {
 		return Raised{}, nil
@@ -215,8 +215,11 @@ func (s *Store) RaiseAlerts(ctx context.Context, own federation.SiteID, gate fed
 		}
 		return s.appendRecords(p, *head, records)
 	})
+	if err != nil {
+		return Raised{}, err
+	}
 	raised.Queued = queuedOf(out) // with the ids that they have got
-	return raised, err
+	return raised, nil
 }
 
 func alertsWord(n int) string {

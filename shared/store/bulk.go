@@ -88,10 +88,10 @@ func insertion[R any](d schema.Dialect, rows []R, conflict, column string) (quer
 		names, types = append(names, string(f.SQLName)), append(types, sql)
 	}
 	key := insertionOf{reflect.TypeFor[R](), conflict, column}
-	if text, ok := insertions.Load(key); ok {
-		return text.(string), arrays, nil //nolint:forcetypeassert // nothing else is kept there
+	kept, _ := insertions.Load(key)
+	if text, ok := kept.(string); ok {
+		return text, arrays, nil
 	}
-	//nolint:gosec // names of the schema; the values are arguments
 	query = fmt.Sprintf("INSERT INTO %s AS %s (%s) SELECT * FROM %s", table.SQLName, table.SQLAlias, strings.Join(names, ", "), unnest(types))
 	if conflict != "" {
 		query += " " + conflict

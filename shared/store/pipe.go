@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 )
@@ -38,6 +40,8 @@ type statement struct {
 	alone func(context.Context, bun.Tx) error
 }
 
+const commit = "COMMIT"
+
 // abortTime bounds how long undoing a transaction may take.
 const abortTime = 5 * time.Second
 
@@ -66,7 +70,7 @@ func (s *Store) onConn(ctx context.Context, f func(context.Context, *pipe) error
 	defer func() { _ = conn.Close() }() // it goes back to the pool, which drops it where it is broken or within a transaction
 	p := &pipe{conn: conn, pipes: true}
 	if err = f(ctx, p); err == nil && (p.begun || len(p.waiting) > 0) {
-		p.add(statement{query: "COMMIT"})
+		p.add(statement{query: commit})
 		_, err = p.see(ctx)
 	}
 	if err != nil && p.begun {
@@ -114,6 +118,14 @@ func (p *pipe) send(ctx context.Context, driver any, next []statement) error {
 			}
 		}
 		queued := batch.Queue(s.query, s.args...)
+		if s.query == commit {
+			queued.Exec(func(done pgconn.CommandTag) error {
+				if done.String() != commit { // a statement failed, and its error was passed over
+					return errors.New("the transaction was not committed")
+				}
+				return nil
+			})
+		}
 		if s.row != nil {
 			queued.Query(func(rows pgx.Rows) error {
 				for rows.Next() {
@@ -131,11 +143,13 @@ func (p *pipe) send(ctx context.Context, driver any, next []statement) error {
 // asking is a query of which the text is the same every time, as the values in it are. It
 // is built once for its name.
 func (s *Store) asking(name string, build func() *bun.SelectQuery, row func(scan func(...any) error) error) statement {
-	text, ok := s.texts.Load(name)
+	kept, _ := s.texts.Load(name)
+	text, ok := kept.(string)
 	if !ok {
-		text, _ = s.texts.LoadOrStore(name, build().String())
+		text = build().String()
+		s.texts.Store(name, text)
 	}
-	return statement{query: text.(string), row: row, alone: func(ctx context.Context, tx bun.Tx) error { //nolint:forcetypeassert // nothing else is kept there
+	return statement{query: text, row: row, alone: func(ctx context.Context, tx bun.Tx) error {
 		return readRows(build().Conn(tx).Rows(ctx))(row)
 	}}
 }

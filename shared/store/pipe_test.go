@@ -55,6 +55,15 @@ func aPipeStandsOrFallsAsOne(t *testing.T, f fixture) {
 			t.Fatalf("nobody waits any more: %v", err)
 		}
 	}
+	if err := note("fallen", func(ctx context.Context, p *pipe) error {
+		tx, err := p.see(ctx)
+		if err == nil {
+			_, _ = tx.ExecContext(ctx, "SELECT nothing") // somebody passes over a failure
+		}
+		return err
+	}); s.dialect.pipes && err == nil {
+		t.Error("what was not committed is said to be")
+	}
 	if s.dialect.pipes {
 		equal(t, "records", len(must(s.Audit(t.Context(), 0, 10))(t)), 0)
 	}

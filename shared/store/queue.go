@@ -103,8 +103,11 @@ func prefixed(text string) (from, until string) {
 
 // head is the part of a mark's value that is indexed.
 func head(value string) string {
-	r := []rune(value)
-	return strings.ToLower(string(r[:min(len(r), 128)]))
+	if len(value) > 128 { // bytes, of which a character has at least one
+		r := []rune(value)
+		value = string(r[:min(len(r), 128)])
+	}
+	return strings.ToLower(value)
 }
 
 type markRow struct {

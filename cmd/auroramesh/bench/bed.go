@@ -129,7 +129,11 @@ func (b *bed) create(ctx context.Context, name string) (dsn string, err error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = admin.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	quoted := pgx.Identifier{name}.Sanitize()
+	_, err = admin.Exec(ctx, "DROP DATABASE IF EXISTS "+quoted+" WITH (FORCE)") // of the size before
+	if err == nil {
+		_, err = admin.Exec(ctx, "CREATE DATABASE "+quoted)
+	}
 	if err := errors.Join(err, admin.Close(ctx)); err != nil {
 		return "", fmt.Errorf("creating a database: %w", err)
 	}
