@@ -11,16 +11,28 @@ import (
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
+// echoesTogether is how many echoes go into one transaction: their links are locked and in
+// memory all at once.
+const echoesTogether = 200
+
 // RecordEchoes adds one echo to each of the links given by id, and judges each
 // anew by its echoes and its heartbeat. The events of what changed go into the
 // outbox. A link that is not known, because its site was just removed, is left out.
-func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) ([]Change, error) {
-	if len(echoes) == 0 {
-		return nil, nil
+// With an error comes what had changed before.
+func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) (changes []Change, err error) {
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(echoes)), echoesTogether) {
+		some, err := s.recordEchoes(ctx, own, ids, echoes, at, t)
+		if err != nil {
+			return changes, err
+		}
+		changes = append(changes, some...)
 	}
-	ids := slices.Sorted(maps.Keys(echoes))
-	var changes []Change
-	err := s.write(ctx, "recording echoes", func(ctx context.Context, tx bun.Tx) error {
+	return changes, nil
+}
+
+// recordEchoes is RecordEchoes for some of the links.
+func (s *Store) recordEchoes(ctx context.Context, own federation.SiteID, ids []string, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) (changes []Change, err error) {
+	err = s.write(ctx, "recording echoes", func(ctx context.Context, tx bun.Tx) error {
 		changes = nil
 		var rows []linkRow
 		var over []minuteRow

@@ -78,7 +78,7 @@ func (d document[T]) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) 
 }
 
 // text implements [texter].
-func (d document[T]) text() (sql, text string, null bool, err error) { //nolint:unparam // a list may fail
+func (d document[T]) text() (sql, text string, null bool, err error) {
 	data, err := json.Marshal(d.V)
 	return "text", string(data), false, err
 }

@@ -253,7 +253,7 @@ func simulate(url string, id federation.SiteID) (*simulated, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(url, nats.UserInfo(string(id), ""), nats.CustomInboxPrefix(subject.Inbox(id)), nats.Name(string(id)), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(url, nats.UserInfo(string(id), ""), nats.CustomInboxPrefix(subject.Inbox(id)), nats.Name(string(id)), nats.MaxReconnects(-1), nats.Timeout(startTime))
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
