@@ -113,7 +113,7 @@ func (p proof) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
 }
 
 // text implements [texter].
-func (p proof) text() (sql, text string, null bool, err error) {
+func (p proof) text() (sql, text string, null bool, err error) { //nolint:unparam // other values have other types, and may be NULL
 	if p.Proof == nil {
 		return "text", "", false, nil
 	}
