@@ -97,7 +97,12 @@ func (p prober) probe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return p.record(ctx, p.sendAll(ctx, peers, patience))
+		results := p.sendAll(ctx, peers, patience)
+		for id, e := range results {
+			e.Every = interval
+			results[id] = e
+		}
+		return p.record(ctx, results)
 	}
 	links, err := p.store.Links(ctx)
 	if err != nil {

@@ -207,4 +207,23 @@ func TestALinkThatCarriesNoAlertsIsProbedSeldom(t *testing.T) {
 	if echoes[relayed] != 1 {
 		t.Errorf("the peers have had the echoes %v, want 1 to %s", echoes, relayed)
 	}
+
+	// Where no peer is relayed any more, each has an echo a second, and says so.
+	for _, peer := range []federation.SiteID{relayed, oneWay} {
+		if err := st.EndRelayed(t.Context(), peer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Within(t, 30*time.Second, "all have their echoes each second", func() bool {
+		links, err := st.Links(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if len(l.Probe.Trips) < 3 || l.Probe.EverySeconds != 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
