@@ -159,7 +159,7 @@ func TestTheLedgerTellsWhatThePeerRefused(t *testing.T) {
 			t.Errorf("%s is %+v", a.Title, d)
 		}
 	}
-	if d := told(bad); d.State != federation.DeliveryRefused || d.Detail != "the alert stream of site-a holds an alert whose origin is site-x" {
+	if d := told(bad); d.State != federation.DeliveryRefused || d.Detail != "the alert stream of site-a holds an alert whose origin is site-x, signed by site-a" {
 		t.Errorf("the bad one is %+v", d)
 	}
 	line := `aurora_federation_deliveries_refused{peer="site-b",site="site-a"} 1` + "\n"

@@ -123,7 +123,7 @@ func (s sink) take(ctx context.Context, all []signed) error {
 			continue
 		}
 		if a.OriginSite != origin {
-			return fault.New(fault.Invalid, "the alert stream of %s holds an alert of %s whose origin is %s", from, origin, a.OriginSite)
+			return fault.New(fault.Invalid, "the alert stream of %s holds an alert whose origin is %s, signed by %s", from, a.OriginSite, origin)
 		}
 		if d := decisions[i]; !d.Admitted {
 			refused[i] = fmt.Sprintf("%s refuses it: %s", own, d.Reason)
