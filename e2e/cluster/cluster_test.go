@@ -71,7 +71,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serve is a node on the shipped configuration of a hub, until it is killed.
+// serve is a node on the development file of a hub, with what it confirms on the disk, until it is killed.
 func serve(described string) error {
 	var n node
 	if err := json.Unmarshal([]byte(described), &n); err != nil {

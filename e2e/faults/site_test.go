@@ -96,7 +96,7 @@ func freePort(next func(int) int) (int, error) {
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// config is the shipped configuration of a site's NATS server with the names,
+// config is the development file of a site's NATS server with the names,
 // ports and directory of this one. What it changes must be in the file.
 func (n *node) config(hub string, jetstream bool) (string, error) {
 	file, changes := natsconf.DevHub, map[string]string{
@@ -116,7 +116,7 @@ func (n *node) config(hub string, jetstream bool) (string, error) {
 	}
 	for was, is := range changes {
 		if !strings.Contains(file, was) {
-			return "", fmt.Errorf("the shipped configuration has no %q", was)
+			return "", fmt.Errorf("the development file has no %q", was)
 		}
 		file = strings.ReplaceAll(file, was, is)
 	}
