@@ -9,12 +9,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/bench"
 )
 
 type benchCmd struct {
-	Names    []string `arg:"" optional:"" name:"name" help:"What to measure, each by its name or by what several begin with, such as intake; all, where nothing is named."`
+	Names    []string `arg:"" optional:"" name:"name" help:"What to measure. An exact name means that workload; any other text means all whose names begin with it at a hyphen, such as detect or intake. Without a name: everything but those marked * above."`
 	Rounds   int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
 	Scale    float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
 	Growth   bool     `help:"Measure each workload at a tenth of the scale, at it and at ten times of it, and print the exponents of what it costs."`
@@ -31,19 +32,47 @@ in turns, on two sites and a PostgreSQL of their own, which this makes from the
 binaries of this machine. What counts is the ratio; a machine that is busy slows
 both sides. A rate is the better the higher it is, a time the lower.
 
-Workloads:
+Workloads, each with its goal for the ratio. Those marked * run only where they
+are named in full: not by what they begin with, nor where nothing is named.
 `)
 	for _, w := range bench.Workloads() {
-		fmt.Fprintf(&b, "  %-18s %s;\n  %-18s beside %s.\n  %-18s Goal of the ratio: %s.\n", w.Name, w.Does, "", w.Beside, "", w.Goal)
+		name := w.Name
+		if w.Marked() {
+			name += " *"
+		}
+		for _, text := range []string{w.Does + ";", "beside " + w.Beside + ".", "Goal: " + w.Goal + "."} {
+			for _, line := range wrapped(text, helpWidth) {
+				fmt.Fprintf(&b, "  %-18s %s\n", name, line)
+				name = ""
+			}
+		}
 	}
 	b.WriteString(`
 Examples:
   auroramesh bench
   auroramesh bench ingest query-64 --rounds 9
-  auroramesh bench --growth ingest queue --rounds 1
+  auroramesh bench detect intake --rounds 3
+  auroramesh bench --growth ingest queue --rounds 1 --scale 0.01
   auroramesh bench --scale 0.1 --json | jq '.results[] | {name, ratio}'
-  auroramesh bench ingest --profiles /tmp/profiles && go tool pprof -top /tmp/profiles/ingest.cpu`)
+  auroramesh bench ingest --profiles /tmp/profiles
+  go tool pprof -top /tmp/profiles/ingest.cpu`)
 	return b.String()
+}
+
+// helpWidth is that of what the help says of a workload, beside its name.
+const helpWidth = 57
+
+// wrapped is the text in lines of at most so many characters, where its words allow it.
+func wrapped(text string, width int) (lines []string) {
+	for word := range strings.FieldsSeq(text) {
+		last := len(lines) - 1
+		if last >= 0 && utf8.RuneCountInString(lines[last]+" "+word) <= width {
+			lines[last] += " " + word
+		} else {
+			lines = append(lines, word)
+		}
+	}
+	return lines
 }
 
 // Run measures.
@@ -105,14 +134,14 @@ func writeGrowth(w io.Writer, g bench.Growth) error {
 	for _, x := range g.Grown {
 		for _, p := range x.Points {
 			for _, name := range slices.Sorted(maps.Keys(p.More)) {
-				if _, err := fmt.Fprintf(w, "%s at %g: %s %.4g\n", x.Name, p.Scale, name, p.More[name]); err != nil {
+				if _, err := fmt.Fprintf(w, "%s at %g: %s\n", x.Name, p.Scale, bench.FormatMore(name, p.More[name])); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\nThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %d rounds. auroramesh %s, %s, %s, %d CPUs, %s.\n",
-		g.Rounds, g.Version, g.Go, g.OS, g.CPUs, g.At.Format(time.RFC3339))
+	_, err := fmt.Fprintf(w, "\nThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %s. auroramesh %s, %s, %s, %d CPUs, %s.\n",
+		bench.Counted(g.Rounds, "round"), g.Version, g.Go, g.OS, g.CPUs, g.At.Format(time.RFC3339))
 	return err
 }
 
@@ -158,14 +187,14 @@ func writeBench(w io.Writer, r bench.Report) error {
 				more = side.series.Samples[n-1].More
 			}
 			for _, name := range slices.Sorted(maps.Keys(more)) {
-				if _, err := fmt.Fprintf(w, "%s%s: %s %.4g\n", x.Name, side.name, name, more[name]); err != nil {
+				if _, err := fmt.Fprintf(w, "%s%s: %s\n", x.Name, side.name, bench.FormatMore(name, more[name])); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\nMedians of %d rounds at scale %g, with the least and the most. auroramesh %s, %s, %s, %d CPUs, %s.\n",
-		r.Rounds, r.Scale, r.Version, r.Go, r.OS, r.CPUs, r.At.Format(time.RFC3339))
+	_, err := fmt.Fprintf(w, "\nMedians of %s at scale %g, with the least and the most. auroramesh %s, %s, %s, %d CPUs, %s.\n",
+		bench.Counted(r.Rounds, "round"), r.Scale, r.Version, r.Go, r.OS, r.CPUs, r.At.Format(time.RFC3339))
 	return err
 }
 

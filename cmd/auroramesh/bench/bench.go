@@ -48,7 +48,7 @@ type Workload struct {
 	Unit   string // of the value: a rate, of which more is better, or a time or share, of which less is
 	Goal   string // of the ratio
 	fixed  bool   // nothing of it grows with the scale
-	asked  bool   // it is run only where it is named: not every machine has what it takes
+	asked  bool   // it is run only where it is named in full: not every machine has what it takes
 	// prepare makes the two sides ready on the bed. What it leaves to be undone the bed undoes.
 	prepare func(context.Context, *bed) (pair, error)
 }
@@ -69,7 +69,7 @@ type Sample struct {
 	CPU float64 `json:"cpu_us,omitempty"`
 	// Memory is the most that this process held meanwhile, or where the workload says so another, in megabytes.
 	Memory float64 `json:"memory_mb,omitempty"`
-	// More are figures that go with the value, each by its name and unit.
+	// More are figures that go with the value, each by its name with the unit in parentheses: see [FormatMore].
 	More map[string]float64 `json:"more,omitempty"`
 
 	items int // how many alerts or requests there were
@@ -88,6 +88,9 @@ func Workloads() []Workload {
 	return append(all, detections...)
 }
 
+// Marked reports whether the workload is run only where it is named in full.
+func (w Workload) Marked() bool { return w.asked }
+
 // chosen are the workloads that the options name, each by itself or by what several begin with.
 func (o Options) chosen() []Workload {
 	return slices.DeleteFunc(Workloads(), func(w Workload) bool {
@@ -98,21 +101,35 @@ func (o Options) chosen() []Workload {
 	})
 }
 
-// named reports whether a name means the workload: "intake" means all of intake-1, intake-32 and intake-128.
+// named reports whether a name means the workload: the one that is called so, and where none
+// is all that begin with it at a hyphen, as intake-1, intake-32 and intake-128 do with "intake".
 func named(name, workload string) bool {
 	return name == workload || strings.HasPrefix(workload, name+"-") && !slices.ContainsFunc(Workloads(), func(w Workload) bool { return w.Name == name })
+}
+
+// choice is the names of workloads, with the first parts that mean several of them.
+func choice(of []Workload) string {
+	var names, groups []string
+	for _, w := range of {
+		names = append(names, w.Name)
+		if group, _, _ := strings.Cut(w.Name, "-"); named(group, w.Name) && group != w.Name && !slices.Contains(groups, group) {
+			groups = append(groups, group)
+		}
+	}
+	return strings.Join(names, ", ") + ", or for several at once: " + strings.Join(groups, ", ")
 }
 
 // Validate refuses options with which nothing can be measured, and names each that is wrong.
 func (o Options) Validate() error {
 	var wrong fault.Fields
-	var names []string
-	for _, w := range Workloads() {
-		names = append(names, w.Name)
-	}
+	all := Workloads()
 	for _, n := range o.Names {
-		if !slices.ContainsFunc(names, func(w string) bool { return named(n, w) }) {
-			wrong.Add("name", n, strings.Join(names, ", "))
+		switch {
+		case slices.ContainsFunc(all, func(w Workload) bool { return named(n, w.Name) }):
+		case n == "": // which a field does not show
+			wrong.Add("name", "", `"" is not allowed: `+choice(all))
+		default:
+			wrong.Add("name", n, choice(all))
 		}
 	}
 	if o.Rounds < 1 || o.Rounds > MaxRounds {

@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -14,6 +16,7 @@ func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
 		{[]string{"endtoend"}, []string{"endtoend"}},       // which is one itself
 		{[]string{"pull"}, []string{"pull-10", "pull-50"}}, // pull-200 takes more than most machines have
 		{[]string{"pull-200"}, []string{"pull-200"}},
+		{[]string{"detect-traffic"}, []string{"detect-traffic-lan", "detect-traffic-wan"}},
 		{[]string{"idle", "pull-50", "detect-killed"}, []string{"pull-50", "idle", "detect-killed"}},
 	} {
 		o := Options{Names: c.names, Rounds: 1, Scale: 1}
@@ -29,8 +32,10 @@ func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "intake-", "int", "detect-kill"} {
-		if (Options{Names: []string{name}, Rounds: 1, Scale: 1}).Validate() == nil {
-			t.Errorf("%q is taken for a name", name)
+		err := (Options{Names: []string{name}, Rounds: 1, Scale: 1}).Validate()
+		want := fmt.Sprintf("name: %q is not allowed: ingest, ", name)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasSuffix(err.Error(), "or for several at once: intake, query, queue, pull, relay, detect") {
+			t.Errorf("got %v, want %s with the groups", err, want)
 		}
 	}
 }

@@ -38,7 +38,7 @@ var detections = []Workload{
 	detect("killed", "kill -9 of its processes", killed, "lan", "at most 0.05"),
 	detect("stopped", "SIGSTOP", stopped, "lan", "at most 0.5"),
 	detect("silent", "a line that is a black hole", silenced, "lan", "at most 0.5"),
-	detect("killed-wan", "kill -9 of its processes", killed, "wan", "none: that of LANs is the harder"),
+	detect("killed-wan", "kill -9 of its processes", killed, "wan", "none (that of LANs is the harder)"),
 	restTraffic("lan"), restTraffic("wan"), falseAlarms,
 }
 
@@ -58,7 +58,7 @@ func detect(name, by string, how failure, profile, goal string) Workload {
 
 func restTraffic(profile string) Workload {
 	return Workload{
-		Name: "detect-traffic-" + profile, Unit: bytesPerSecond, fixed: true, Goal: "none: the price of the above",
+		Name: "detect-traffic-" + profile, Unit: bytesPerSecond, fixed: true, Goal: "none (the price of the above)",
 		Does:   "what each of three sites sends to the others at rest",
 		Beside: fmt.Sprintf("what each of three agents of Serf sends in its %s profile", profile),
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -114,7 +114,7 @@ func (d *deployed) detect(ctx context.Context, how failure) (s Sample, err error
 	if err := d.until(waiting, federation.Down); err != nil {
 		return s, err
 	}
-	s.More = map[string]float64{"s until the link is down": time.Since(begun).Seconds()}
+	s.More = map[string]float64{"until the link is down (s)": time.Since(begun).Seconds()}
 	switch how {
 	case killed:
 		err = d.start(ctx, m)
@@ -139,7 +139,7 @@ func (d *deployed) idle(ctx context.Context, window time.Duration) (s Sample, er
 		return s, err
 	}
 	functions, err := d.last().functions.resident()
-	s.More = map[string]float64{"MB functions of a site": functions, "MB NATS server of a site": server, "bytes/s a link": s.Value * n / (n * (n - 1) / 2)}
+	s.More = map[string]float64{"functions of a site (MB)": functions, "NATS server of a site (MB)": server, "each link (B/s)": s.Value * n / (n * (n - 1) / 2)}
 	return s, err
 }
 
@@ -154,7 +154,7 @@ func (d *deployed) passed() (sum int64) {
 }
 
 var falseAlarms = Workload{
-	Name: "detect-alarms", Unit: alarms, fixed: true, Goal: "none: not one",
+	Name: "detect-alarms", Unit: alarms, fixed: true, Goal: "none (not one alarm)",
 	Does:   fmt.Sprintf("how often a site holds a link for anything but healthy within ten minutes of %d alerts a second at each of three sites, over lines whose round trip varies by %s", busy, jitter),
 	Beside: "nothing",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -194,7 +194,7 @@ func (d *deployed) alarms(ctx context.Context, window time.Duration) (Sample, er
 	if ctx.Err() != nil {
 		return Sample{}, ctx.Err()
 	}
-	more := map[string]float64{"minutes": window.Minutes()}
+	more := map[string]float64{"watched for (min)": window.Minutes()}
 	var told float64
 	for i, m := range d.sites {
 		if more["alerts raised"] += float64(raised[i]); raised[i] == 0 {
@@ -214,7 +214,7 @@ func (d *deployed) alarms(ctx context.Context, window time.Duration) (Sample, er
 					continue
 				}
 				told++
-				more["of them "+tr.To+", "+string(tr.Cause)]++
+				more["alarms that a link is "+tr.To+", "+string(tr.Cause)]++
 			}
 		}
 	}

@@ -35,7 +35,7 @@ const (
 // gossip that they sign, the echoes that they answer, and an alert stream in which
 // nothing is. The hub is real: a process with all functions, on PostgreSQL.
 var gossip = Workload{
-	Name: "gossip", Unit: core, Goal: "none: the mesh under 15 % of a core, and under 150 MB",
+	Name: "gossip", Unit: core, Goal: "none (the mesh under 15 % of a core, and under 150 MB)",
 	Does:   fmt.Sprintf("all functions of a hub, while %d sites gossip every 15 s, answer its echoes and are pulled from", crowd),
 	Beside: "an empty subscriber of the same gossip",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -207,9 +207,9 @@ func (c *gathered) hubShare(ctx context.Context, b *bed) (s Sample, err error) {
 	}
 	healthy, err := c.healthy(ctx)
 	s.More = map[string]float64{
-		"sites": float64(len(c.sites)), "healthy links": float64(healthy), "functions MB": resident,
-		"NATS server % of a core": 100 * float64(serverAfter-serverBefore) / float64(d),
-		"PostgreSQL % of a core":  100 * float64(database) / float64(d),
+		"sites": float64(len(c.sites)), "healthy links": float64(healthy), "functions (MB)": resident,
+		"NATS server (% of a core)": 100 * float64(serverAfter-serverBefore) / float64(d),
+		"PostgreSQL (% of a core)":  100 * float64(database) / float64(d),
 	}
 	return s, err
 }
@@ -219,7 +219,7 @@ func (c *gathered) emptyShare(ctx context.Context, d time.Duration) (s Sample, e
 		return s, err
 	}
 	resident, err := c.nothing.resident()
-	s.More = map[string]float64{"MB": resident}
+	s.More = map[string]float64{"memory (MB)": resident}
 	return s, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -58,10 +59,12 @@ func (o Options) validateGrowth() error {
 	if low, high := MinScale/steps[0], MaxScale/steps[len(steps)-1]; o.Scale < low || o.Scale > high {
 		wrong.Add("scale", strconv.FormatFloat(o.Scale, 'g', -1, 64), fmt.Sprintf("a number from %g to %g where growth is measured", low, high))
 	}
-	for _, w := range o.chosen() {
-		if w.fixed && slices.Contains(o.Names, w.Name) {
-			wrong.Add("name", w.Name, "a workload whose size can grow")
-		}
+	growing := slices.DeleteFunc(Workloads(), func(w Workload) bool { return w.fixed })
+	fixed := slices.DeleteFunc(slices.Clone(o.Names), func(n string) bool {
+		return slices.ContainsFunc(growing, func(w Workload) bool { return named(n, w.Name) })
+	})
+	if len(fixed) > 0 {
+		wrong.Add("name", strings.Join(fixed, ", "), "only these have a size that can grow: "+choice(growing))
 	}
 	return wrong.Err("growth cannot be measured")
 }

@@ -24,7 +24,7 @@ var intakes = []Workload{
 func intakeWith(connections, n int, goal string) Workload {
 	return Workload{
 		Name: fmt.Sprintf("intake-%d", connections), Unit: requests, Goal: goal,
-		Does:   fmt.Sprintf("POST /api/v1/alerts over %d connections, each answered after the commit", connections),
+		Does:   "POST /api/v1/alerts over " + Counted(connections, "connection") + ", each request answered after the commit",
 		Beside: "a bare net/http handler with one INSERT … ON CONFLICT a request",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
 			m, err := b.mesh(ctx, false)

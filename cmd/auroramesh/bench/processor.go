@@ -137,7 +137,7 @@ func (d *deployed) weigh(ctx context.Context, q queue, p *process, n int) (s Sam
 		return took
 	})
 	s.Memory = peak(p.id())
-	s.More = map[string]float64{"µs of an alert in PostgreSQL": per(n, d.bed.databaseSpent()-postgres)}
+	s.More = map[string]float64{"an alert in PostgreSQL (µs)": per(n, d.bed.databaseSpent()-postgres)}
 	return s, errors.Join(err, unread)
 }
 

@@ -39,9 +39,9 @@ func (b *bed) window() time.Duration {
 }
 
 func idlePulls(sites int, relayed bool) Workload {
-	name, goal, from := "pull-", "none: it says where pulling from every site ends", "each other"
+	name, goal, from := "pull-", "none (it says where pulling from every site ends)", "each other"
 	if relayed {
-		name, goal, from = "relay-", "none: it says what a site costs where the hub passes on", "the one that passes on, as it does from them,"
+		name, goal, from = "relay-", "none (it says what a site costs where the hub passes on)", "the one that passes on, as it does from them,"
 	}
 	return Workload{
 		Name: name + strconv.Itoa(sites), Unit: core, asked: sites > 50, Goal: goal,
@@ -282,8 +282,8 @@ func (s *star) idle(ctx context.Context, d time.Duration, pulling bool) (sample 
 		consumers += s.lanes(i)
 	}
 	sample.More = map[string]float64{
-		"consumers": float64(consumers), "messages/s": float64(after.In-before.In) / seconds,
-		"bytes/s per link": float64(after.InBytes-before.InBytes) / seconds / (n * (n - 1) / 2), "hub MB": resident,
+		"consumers": float64(consumers), "messages (/s)": float64(after.In-before.In) / seconds,
+		"each link (B/s)": float64(after.InBytes-before.InBytes) / seconds / (n * (n - 1) / 2), "hub (MB)": resident,
 	}
 	return sample, err
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -114,6 +116,24 @@ func Format(v float64, unit string) string {
 		return fmt.Sprintf("%.1f k/s", v/1000)
 	}
 	return fmt.Sprintf("%.0f /s", v)
+}
+
+// FormatMore is one of [Sample.More] for people: the unit, which stands in parentheses behind the name, goes behind the value.
+func FormatMore(name string, v float64) string {
+	name, unit, _ := strings.Cut(strings.TrimSuffix(name, ")"), " (")
+	value := fmt.Sprintf("%.3g", v)
+	if v >= 100 { // no 2.28e+04
+		value = fmt.Sprintf("%.0f", v)
+	}
+	return strings.TrimSpace(name + ": " + value + " " + unit)
+}
+
+// Counted is a number of things that are called so, such as "1 round" and "5 rounds".
+func Counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.Itoa(n) + " " + thing
 }
 
 // Units of the workloads.

@@ -209,7 +209,7 @@ func (s *agents) idle(ctx context.Context, d time.Duration) (Sample, error) {
 	}
 	resident, err := s.last().resident()
 	n := float64(len(s.all))
-	return Sample{Value: float64(after-before) / took / n, More: map[string]float64{"MB an agent": resident}}, err
+	return Sample{Value: float64(after-before) / took / n, More: map[string]float64{"an agent (MB)": resident}}, err
 }
 
 // sent is what all agents have sent so far, in bytes.

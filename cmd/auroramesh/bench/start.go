@@ -11,7 +11,7 @@ import (
 
 // start is how long the demo takes until an alert can be raised.
 var start = Workload{
-	Name: "start", Unit: milliseconds, fixed: true, Goal: "none: the mesh under 1000 ms",
+	Name: "start", Unit: milliseconds, fixed: true, Goal: "none (the mesh under 1000 ms)",
 	Does:   "from the start of the process until the two sites of the demo are at work and see each other",
 	Beside: "the same until an empty NATS server takes connections",
 	prepare: func(_ context.Context, _ *bed) (pair, error) {
@@ -48,7 +48,7 @@ var idle = Workload{
 				if err != nil {
 					return s, err
 				}
-				s.More = map[string]float64{"% of a core": share}
+				s.More = map[string]float64{"processor (% of a core)": share}
 				s.Value, err = p.resident()
 				return s, err
 			}
