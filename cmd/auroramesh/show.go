@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,8 +59,14 @@ func (c *sitesCmd) Run(ctx context.Context, io *stdio) error {
 	return sitesTable(io.out, all.Items)
 }
 
+// sitesTable writes the sites. How each exchanges alerts is a column where one does by the hub.
 func sitesTable(w io.Writer, sites []federation.Site) error {
-	t := newTable(w, "SITE", "STATUS", "TIER", "AGENTS", "VERSION", "LAST HEARTBEAT", "NAME")
+	head := []string{"SITE", "STATUS", "TIER", "AGENTS", "VERSION", "LAST HEARTBEAT"}
+	byHub := slices.ContainsFunc(sites, func(s federation.Site) bool { return s.Exchange == federation.ExchangeHub })
+	if byHub {
+		head = append(head, "EXCHANGE")
+	}
+	t := newTable(w, append(head, "NAME")...)
 	for _, s := range sites {
 		id := string(s.ID)
 		if s.Local {
@@ -69,8 +76,12 @@ func sitesTable(w io.Writer, sites []federation.Site) error {
 		if s.Reason != "" {
 			status += " (" + plain(string(s.Reason)) + ")"
 		}
-		t.row(plain(id), status, plain(string(s.Tier)), strconv.Itoa(s.AgentsOnline)+"/"+strconv.Itoa(s.AgentsTotal),
-			short(s.Version, 20), stamp(s.LastHeartbeatAt), short(s.Name, 60))
+		row := []string{plain(id), status, plain(string(s.Tier)), strconv.Itoa(s.AgentsOnline) + "/" + strconv.Itoa(s.AgentsTotal),
+			short(s.Version, 20), stamp(s.LastHeartbeatAt)}
+		if byHub {
+			row = append(row, plain(string(s.Exchange.OrDefault())))
+		}
+		t.row(append(row, short(s.Name, 60))...)
 	}
 	return t.write(w)
 }

@@ -53,3 +53,21 @@ func TestASiteThatLeftSaysSo(t *testing.T) {
 		t.Error(out.String())
 	}
 }
+
+func TestHowSitesExchangeIsShownWhereOneDoesByTheHub(t *testing.T) {
+	shown := func(sites ...federation.Site) string {
+		t.Helper()
+		var out bytes.Buffer
+		if err := sitesTable(&out, sites); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(strings.Fields(out.String()), " ")
+	}
+	hub, direct, older := federation.Site{ID: "site-a", Exchange: federation.ExchangeHub, Name: "A"}, federation.Site{ID: "site-b", Exchange: federation.ExchangeDirect, Name: "B"}, federation.Site{ID: "site-c", Name: "C"}
+	if got := shown(hub, direct, older); !strings.Contains(got, "EXCHANGE NAME") || !strings.Contains(got, "hub A") || !strings.Contains(got, "direct B") || !strings.Contains(got, "direct C") {
+		t.Error(got)
+	}
+	if got := shown(direct, older); strings.Contains(got, "EXCHANGE") || strings.Contains(got, "direct") {
+		t.Error(got)
+	}
+}

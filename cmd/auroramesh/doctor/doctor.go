@@ -93,6 +93,7 @@ var checks = []check{
 	{"streams", []string{"nats", "jetstream", "permissions"}, streams},
 	{"consumers", []string{"streams", "database", "migrations"}, consumers},
 	{"leafnode", []string{"nats", "database", "migrations"}, leafnode},
+	{"exchange", []string{"database", "migrations"}, exchange},
 	{"keys", []string{"database", "migrations"}, keys},
 	{"audit", []string{"database", "migrations"}, audit},
 	{"peer-clocks", []string{"database", "migrations"}, peerClocks},
