@@ -270,7 +270,7 @@ func fieldDocs() map[string]map[string]property {
 			"refused":           says("How many of those the peer refused: by its inbound gate, or into its dead letters. One that it stored later counts until the next comparison; null for inbound"),
 			"stored":            says("Outbound: acknowledged less refused. Inbound: how many alerts of the peer are in this site's queue"),
 			"pending":           says("How many alerts are not acknowledged: not yet sent, or under way; where a hub passes them on, not proved yet by a comparison. Null where the origin is not reachable, and for inbound alerts that a hub passes on"),
-			"oldest_pending_at": says("When the oldest of them came into the stream, by the origin's clock; null where there is none, and for inbound"), "oldest_pending_seconds": says("The age of that alert"),
+			"oldest_pending_at": says("When the oldest of them came into the stream, by the origin's clock; where a hub passes them on, since when every comparison has found something missing, or with nothing missing when the first was raised since the last one. Null where there is none, and for inbound"), "oldest_pending_seconds": says("How long ago that was"),
 			"redelivered":    says("How many of the pending alerts have been sent more than once; no total, which is aurora_function_messages_redelivered_total at the receiver"),
 			"reconciliation": says("What came of it when the two sites last compared; null where they have not yet"),
 		},

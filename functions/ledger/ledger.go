@@ -47,7 +47,7 @@ func New(gate federation.Gate, bound federation.BacklogBound, st *store.Store, b
 	l := ledger{
 		gate: gate, bound: bound, store: st, bus: bus, now: now,
 		pending: gauge("aurora_federation_deliveries_pending", "Messages for a peer that it has not acknowledged, at the last look. Each version of an alert is one, and each time it was sent again. Where the hub passes them on: alerts that no comparison has proved yet."),
-		oldest:  gauge("aurora_federation_delivery_oldest_pending_seconds", "Age of the oldest alert that a peer has not acknowledged, or not proved where the hub passes them on, at the last look; 0 where there is none."),
+		oldest:  gauge("aurora_federation_delivery_oldest_pending_seconds", "Age of the oldest alert that a peer has not acknowledged, at the last look; 0 where there is none. Where the hub passes them on: for how long every comparison has found something missing, or with nothing missing the age of the first alert that is not compared yet."),
 		stored:  gauge("aurora_federation_deliveries_stored", "Messages that the stream holds and that a peer has stored, at the last look. Where the hub passes them on: alerts, as the last comparison found."),
 		refused: gauge("aurora_federation_deliveries_refused", "Messages that the stream holds and that a peer has refused, by its inbound gate or into its dead letters, at the last look. Where the hub passes them on: alerts, as the last comparison found."),
 	}

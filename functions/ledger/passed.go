@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -32,8 +33,8 @@ func (l ledger) passed(ctx context.Context, hub, peer federation.SiteID, found m
 	stored, pending := max(r.Compared-missing-r.Refused, 0), missing+newer
 	acknowledged := stored + r.Refused
 	d.ProvedUntil, d.Stored, d.Refused, d.Acknowledged, d.Pending, d.Shared = &r.Until, &stored, &r.Refused, &acknowledged, &pending, new(acknowledged+pending)
-	if oldest == nil && missing > 0 {
-		oldest = &r.Until // it was raised before that
+	if missing > 0 { // it was raised before, and what was raised since is younger
+		oldest = new(cmp.Or(r.MissingSince, r.Until)) // an older version of this site has not kept the first
 	}
 	if oldest != nil {
 		d.OldestPendingAt, d.OldestPendingSeconds = oldest, new(max(l.now().Sub(*oldest), 0).Seconds())

@@ -112,11 +112,17 @@ func TestWhatTheHubPassesOnIsProvedByAComparisonAlone(t *testing.T) {
 	equal(t, "with one raised since", figures(out), "reachable true, shared 41, acknowledged 40, refused 3, stored 37, pending 1, oldest 12 s, redelivered - ")
 	r.Lost, r.Pending = 2, 5
 	compared()
-	equal(t, "with some missing", figures(out), "reachable true, shared 41, acknowledged 33, refused 3, stored 30, pending 8, oldest 12 s, redelivered - ")
+	equal(t, "with some missing", figures(out), "reachable true, shared 41, acknowledged 33, refused 3, stored 30, pending 8, oldest 30 s, redelivered - ")
 	natstest.Within(t, 20*time.Second, "the gauges show it", func() bool {
 		return gauge(t, b.reg, "aurora_federation_delivery_unproved_seconds", peer) == 30 && gauge(t, b.reg, "aurora_federation_deliveries_pending", peer) == 8 &&
-			gauge(t, b.reg, "aurora_federation_deliveries_stored", peer) == 30 && gauge(t, b.reg, "aurora_federation_delivery_oldest_pending_seconds", peer) == 12
+			gauge(t, b.reg, "aurora_federation_deliveries_stored", peer) == 30 && gauge(t, b.reg, "aurora_federation_delivery_oldest_pending_seconds", peer) == 30
 	})
+	r.At, r.Until, r.Lost, r.Pending = noon.Add(-time.Second), noon.Add(-11*time.Second), 0, 1
+	compared()
+	equal(t, "with one still missing", figures(out), "reachable true, shared 40, acknowledged 39, refused 3, stored 36, pending 1, oldest 30 s, redelivered - ")
+	r.Pending = 0
+	compared()
+	equal(t, "with none missing any more", figures(out), "reachable true, shared 40, acknowledged 40, refused 3, stored 37, pending 0, oldest -, redelivered - ")
 
 	if err := b.store.EndRelayed(t.Context(), peer); err != nil {
 		t.Fatal(err)

@@ -58,7 +58,8 @@ type Delivery struct {
 	// OldestPendingAt is when the first alert after the acknowledgement floor came
 	// into the stream, on the origin's clock; OldestPendingSeconds is its age. Nil
 	// where none is pending, and for inbound, whose stream cannot be read from here. Passed
-	// by a hub, it is when the first was raised that no comparison has looked at.
+	// by a hub, it is up to when was compared as something was first missing, if that has
+	// been so ever since; with nothing missing, when the first was raised since the last comparison.
 	OldestPendingAt      *time.Time `json:"oldest_pending_at"`
 	OldestPendingSeconds *float64   `json:"oldest_pending_seconds"`
 	// Redelivered counts the pending alerts that have been sent more than once. It

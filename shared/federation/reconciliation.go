@@ -34,6 +34,10 @@ type Reconciliation struct {
 	// Extra counts what the peer has though the origin would not share it now: its
 	// gate was narrowed, or it no longer has the alert. That is no fault.
 	Extra int `json:"extra"`
+	// MissingSince is the Until of the first of the comparisons in a row, this one the last,
+	// that each found something lost or pending; zero where this one found nothing. A site
+	// reckons it itself.
+	MissingSince time.Time `json:"-"`
 }
 
 // Proves reports whether the peer had stored an alert that was raised and last shared at

@@ -319,26 +319,31 @@ type reconciliationRow struct {
 	Duplicated    int                  `bun:"duplicated"`
 	Refused       int                  `bun:"refused"`
 	Extra         int                  `bun:"extra"`
+	MissingSince  timestamp            `bun:"missing_since"`
 }
 
 func (r reconciliationRow) reconciliation() federation.Reconciliation {
 	return federation.Reconciliation{
 		At: r.At.Time, From: r.From.Time, Until: r.Until.Time, Compared: r.Compared, Lost: r.Lost, Resent: r.Resent,
-		Pending: r.Pending, Duplicated: r.Duplicated, Refused: r.Refused, Extra: r.Extra,
+		Pending: r.Pending, Duplicated: r.Duplicated, Refused: r.Refused, Extra: r.Extra, MissingSince: r.MissingSince.Time,
 	}
 }
 
 // RecordReconciliation keeps what a reconciliation with a peer found, in place of
-// what the one before it did.
+// what the one before it did. Since when something is missing goes on from that one.
 func (s *Store) RecordReconciliation(ctx context.Context, peer federation.SiteID, d federation.Direction, r federation.Reconciliation) error {
 	row := reconciliationRow{
 		Peer: peer, Direction: d, At: stamp(r.At), From: stamp(r.From), Until: stamp(r.Until), Compared: r.Compared, Lost: r.Lost, Resent: r.Resent,
 		Pending: r.Pending, Duplicated: r.Duplicated, Refused: r.Refused, Extra: r.Extra,
 	}
+	if r.Lost+r.Pending > 0 {
+		row.MissingSince = row.Until
+	}
 	q := s.writer.NewInsert().Model(&row).On("CONFLICT (peer, direction) DO UPDATE").Where("EXCLUDED.at >= rc.at")
 	for _, column := range []string{"at", "window_from", "window_until", "compared", "lost", "resent", "pending", "duplicated", "refused", "extra"} {
 		q = q.Set("? = EXCLUDED.?", bun.Ident(column), bun.Ident(column))
 	}
+	q = q.Set("missing_since = CASE WHEN EXCLUDED.missing_since IS NOT NULL THEN coalesce(rc.missing_since, EXCLUDED.missing_since) END")
 	_, err := q.Exec(ctx)
 	return failed("keeping a reconciliation", err)
 }

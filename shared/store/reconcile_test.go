@@ -241,7 +241,20 @@ func theLastReconciliationIsKept(t *testing.T, f fixture) {
 			t.Fatal(err)
 		}
 	}
+	r.MissingSince = r.Until
 	if diff := cmp.Diff(map[Way]federation.Reconciliation{{"site-b", federation.Inbound}: r, {"site-b", federation.Outbound}: next}, found()); diff != "" {
 		t.Error(diff)
+	}
+	for i, c := range []struct {
+		lost, pending int
+		since         time.Time
+	}{{1, 0, after(2 * time.Minute)}, {0, 1, after(2 * time.Minute)}, {2, 0, after(2 * time.Minute)}, {0, 0, time.Time{}}, {0, 3, after(6 * time.Minute)}} {
+		until := after(time.Duration(i+2) * time.Minute)
+		if err := s.RecordReconciliation(t.Context(), "site-b", federation.Outbound, federation.Reconciliation{At: until, From: t0, Until: until, Lost: c.lost, Pending: c.pending}); err != nil {
+			t.Fatal(err)
+		}
+		if since := found()[Way{"site-b", federation.Outbound}].MissingSince; !since.Equal(c.since) {
+			t.Errorf("with %d lost and %d pending in minute %d they are missing since %s, want %s", c.lost, c.pending, i+2, since, c.since)
+		}
 	}
 }

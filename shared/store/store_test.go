@@ -235,7 +235,7 @@ var migrationNames = []string{
 	"0021_alert_marks",
 	"0023_link_minutes",
 	"0024_issuer_sessions",
-	"0025_drills", "0026_exchange", "0027_fewer_indexes", "0028_shared_at",
+	"0025_drills", "0026_exchange", "0027_fewer_indexes", "0028_shared_at", "0029_missing_since",
 }
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {
