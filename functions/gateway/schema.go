@@ -261,7 +261,7 @@ func fieldDocs() map[string]map[string]property {
 		"BacklogDrop": {"severity": says("The severity of the alerts", among(federation.Severities())), "dropped": says("How many went"), "total": says("How many of this severity ever went")},
 		"Delivery": {
 			"peer": says("The other site", pattern(siteIDForm)), "direction": says("Which way the alerts go, seen from the site that answers", among([]federation.Direction{federation.Outbound, federation.Inbound})),
-			"passed_by":         says("The hub that passes the alerts on; absent where the receiver pulls from the origin itself. Where it is set the figures count alerts, by the last comparison of the two", pattern(siteIDForm)),
+			"passed_by":         says("The hub that passes the alerts on; absent where the receiver pulls from the origin itself. Where it is set the figures count alerts, by the last comparison of the two: of the time that one looked at, which is from and until of the reconciliation, and what was raised since", pattern(siteIDForm)),
 			"proved_until":      says("Up to when, by the origin's clock, the receiver has proved by a comparison what it has: what was raised before and is not pending is stored or refused. Only where a hub passes the alerts on"),
 			"reachable":         says("Whether the JetStream of the origin answered; of the hub, for inbound alerts that it passes on"),
 			"detail":            says("Why figures are missing; only where some are"),

@@ -48,8 +48,8 @@ func New(gate federation.Gate, bound federation.BacklogBound, st *store.Store, b
 		gate: gate, bound: bound, store: st, bus: bus, now: now,
 		pending: gauge("aurora_federation_deliveries_pending", "Messages for a peer that it has not acknowledged, at the last look. Each version of an alert is one, and each time it was sent again. Where the hub passes them on: alerts that no comparison has proved yet."),
 		oldest:  gauge("aurora_federation_delivery_oldest_pending_seconds", "Age of the oldest alert that a peer has not acknowledged, at the last look; 0 where there is none. Where the hub passes them on: for how long every comparison has found something missing, or with nothing missing the age of the first alert that is not compared yet."),
-		stored:  gauge("aurora_federation_deliveries_stored", "Messages that the stream holds and that a peer has stored, at the last look. Where the hub passes them on: alerts, as the last comparison found."),
-		refused: gauge("aurora_federation_deliveries_refused", "Messages that the stream holds and that a peer has refused, by its inbound gate or into its dead letters, at the last look. Where the hub passes them on: alerts, as the last comparison found."),
+		stored:  gauge("aurora_federation_deliveries_stored", "Messages that the stream holds and that a peer has stored, at the last look. Where the hub passes them on: alerts, as the last comparison found, of the two hours or of all FEDERATION_BACKFILL_HOURS that it looked at."),
+		refused: gauge("aurora_federation_deliveries_refused", "Messages that the stream holds and that a peer has refused, by its inbound gate or into its dead letters, at the last look. Where the hub passes them on: alerts, as the last comparison found, of the two hours or of all FEDERATION_BACKFILL_HOURS that it looked at."),
 	}
 	l.unproved = gauge("aurora_federation_delivery_unproved_seconds", "How long ago the time is up to which a peer has proved what it has of the alerts that the hub passes on to it; only for such peers.")
 	l.compared = newComparisons(reg)
