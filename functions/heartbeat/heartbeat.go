@@ -65,9 +65,11 @@ func (h heartbeat) beat(ctx context.Context) error {
 	}
 	g := h.gossip(site)
 	g.Links = links
-	if g.PassesFor, err = h.store.PassedPeers(ctx); err != nil {
+	passed, err := h.store.PassedPeers(ctx)
+	if err != nil {
 		return err
 	}
+	g.PassesFor = passed[:min(len(passed), federation.MaxPassesFor)] // the others go on directly, for they are not told
 	if me.Exchange == federation.ExchangeHub {
 		if g.SharedAt, err = h.store.NewestShared(ctx, h.now().Add(-newly), h.gate.Severities()); err != nil {
 			return err
