@@ -220,7 +220,7 @@ func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, kept []jetst
 		}
 		return
 	}
-	r.log.Error("a batch could not be handled", "source", s.String(), "messages", len(batch), "error", discreet(err), stack(err))
+	r.log.Error("a batch could not be handled", "source", s.String(), "messages", len(batch), "error", discreet(err), "stack", stack(err))
 	if mendable(err) {
 		retry(r, kept)
 		return

@@ -52,7 +52,7 @@ func (t *everyTrigger) tick(r *Running, m *meter, msg jetstream.Msg) {
 	base, over := t.under(r)
 	defer over()
 	if err := m.call(base, t.timeout, t.handler); err != nil {
-		r.log.Error("a scheduled call failed", "trigger", t.name, "error", err, stack(err))
+		r.log.Error("a scheduled call failed", "trigger", t.name, "error", err, "stack", stack(err))
 	}
 	if err := msg.Ack(); err != nil {
 		r.log.Debug("a tick could not be acknowledged", "trigger", t.name, "error", err)

@@ -138,7 +138,7 @@ func (t *replyTrigger[Req, Res]) renew(r *Running, m *meter, question []byte) {
 func (r *Running) answerError(req micro.Request, id, endpoint string, err error, signed func([]byte) []micro.RespondOpt) {
 	f := fault.Of(err)
 	if f.Code == fault.Internal || f.Code == fault.Timeout {
-		r.log.Error("a request failed", "endpoint", endpoint, "request_id", id, "error", err, stack(err))
+		r.log.Error("a request failed", "endpoint", endpoint, "request_id", id, "error", err, "stack", stack(err))
 	} else {
 		r.log.Debug("a request was refused", "endpoint", endpoint, "request_id", id, "code", f.Code, "error", err)
 	}
@@ -147,13 +147,12 @@ func (r *Running) answerError(req micro.Request, id, endpoint string, err error,
 	}
 }
 
-// stack is where a handler panicked, for the log; an error has none.
-func stack(err error) slog.Attr {
+func stack(err error) string {
 	var p *panicError
 	if errors.As(err, &p) {
-		return slog.String("stack", p.stack)
+		return p.stack
 	}
-	return slog.Attr{}
+	return ""
 }
 
 // On handles messages of a subject, each at one of the replicas, at most once: a
@@ -267,7 +266,7 @@ func (t *onTrigger[M]) handle(r *Running, m *meter, in message) {
 		m.refuse(err)
 		r.log.WarnContext(base, "a message was refused", "trigger", t.name, "subject", t.subject, "error", discreet(err))
 	default:
-		r.log.ErrorContext(base, "a message could not be handled", "trigger", t.name, "subject", t.subject, "error", err, stack(err))
+		r.log.ErrorContext(base, "a message could not be handled", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
 	}
 }
 
@@ -289,7 +288,7 @@ func (t *onTrigger[M]) handOver(r *Running, m *meter, msgs []*nats.Msg) {
 	base, over := t.under(r)
 	defer over()
 	if err := m.call(base, t.timeout, func(ctx context.Context) error { return t.handed(ctx, all) }); err != nil {
-		r.log.ErrorContext(base, "work that was handed over could not be done", "trigger", t.name, "subject", t.subject, "error", err, stack(err))
+		r.log.ErrorContext(base, "work that was handed over could not be done", "trigger", t.name, "subject", t.subject, "error", err, "stack", stack(err))
 	}
 }
 

@@ -68,7 +68,7 @@ func (t *togetherTrigger[M]) handle(r *Running, m *meter, all []*nats.Msg) {
 		return err
 	})
 	if err != nil {
-		r.log.ErrorContext(base, "messages could not be handled", "trigger", t.name, "subject", t.subject, "messages", len(batch), "error", err, stack(err))
+		r.log.ErrorContext(base, "messages could not be handled", "trigger", t.name, "subject", t.subject, "messages", len(batch), "error", err, "stack", stack(err))
 	}
 	for i, err := range left {
 		t.leave(r, m, batch[i].Subject, err)
