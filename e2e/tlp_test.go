@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -73,23 +74,36 @@ func TestRedAndAmberStrictNeverLeaveTheirSite(t *testing.T) {
 	}
 }
 
-// wire is every payload in the stream that the peers of site i pull from.
+// wire is every payload in the stream that the peers of site i pull from, out of which
+// nothing has been taken.
 func (m mesh) wire(t *testing.T, i int) []string {
+	t.Helper()
+	payloads, gone := m.remaining(t, i)
+	if gone > 0 {
+		t.Fatalf("%d messages are gone from the stream of site %d", gone, i)
+	}
+	return payloads
+}
+
+// remaining is every payload that the stream of site i still holds, and how many it does not.
+func (m mesh) remaining(t *testing.T, i int) (payloads []string, gone int) {
 	t.Helper()
 	site := m.Sites[i].ID().ID
 	s, err := natstest.Bus(t, m.Sites[i].Server(), site, "reader").JetStream().Stream(t.Context(), subject.AlertStream(site))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var payloads []string
 	for state, seq := s.CachedInfo().State, uint64(1); seq <= state.LastSeq; seq++ {
-		msg, err := s.GetMsg(t.Context(), seq)
-		if err != nil {
+		switch msg, err := s.GetMsg(t.Context(), seq); {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			gone++
+		case err != nil:
 			t.Fatal(err)
+		default:
+			payloads = append(payloads, string(msg.Data))
 		}
-		payloads = append(payloads, string(msg.Data))
 	}
-	return payloads
+	return payloads, gone
 }
 
 func TestTheStreamsOfAPeerCannotBeRead(t *testing.T) {

@@ -1,10 +1,8 @@
 package healthsink_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -35,18 +33,7 @@ func listen(t *testing.T) listening {
 	s := natstest.Start(t, own)
 	l := listening{storetest.Open(t), natstest.Bus(t, s, own, "test"), prometheus.NewRegistry()}
 	bus := natstest.Bus(t, s, own, "healthsink")
-	log := slog.New(slog.DiscardHandler)
-	r, err := function.Start(healthsink.New(ages, l.store, bus, time.Now), bus, function.NewMetrics(l.figures), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := r.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	natstest.RunMeasured(t, bus, healthsink.New(ages, l.store, bus, time.Now), l.figures)
 	return l
 }
 

@@ -3,16 +3,13 @@ package heartbeat_test
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/functions/heartbeat"
 	"github.com/auroramesh/auroramesh/shared/federation"
-	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
 	"github.com/auroramesh/auroramesh/shared/subject"
@@ -33,16 +30,7 @@ func TestAHubTellsOfNoMoreSitesThanAGossipMayName(t *testing.T) {
 	if _, err := natstest.Bus(t, s, "site-a", "listener").Conn().ChanSubscribe(subject.Health("site-a"), heard); err != nil {
 		t.Fatal(err)
 	}
-	f := heartbeat.New(time.Second, true, nil, federation.Gate{MinSeverity: federation.High}, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}, st, bus, time.Now)
-	r, err := function.Start(f, bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := r.Stop(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
+	natstest.Run(t, bus, heartbeat.New(time.Second, true, nil, federation.Gate{MinSeverity: federation.High}, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}, st, bus, time.Now))
 	select {
 	case msg := <-heard:
 		var g federation.Gossip

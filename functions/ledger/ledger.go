@@ -114,11 +114,7 @@ func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveri
 	)
 	for i, p := range peers { // together, for each peer that is away takes the whole of its time
 		wait.Go(func() {
-			if _, relayed := relays.To[p]; relayed {
-				rows[2*i], errs[2*i] = l.passed(ctx, relays.Hub, p, found)
-			} else {
-				rows[2*i], errs[2*i] = l.outbound(ctx, out, p)
-			}
+			rows[2*i], errs[2*i] = l.toward(ctx, relays, out, found, p)
 		})
 		wait.Go(func() {
 			if relays.From[p] {
@@ -173,12 +169,7 @@ func (l ledger) measure(ctx context.Context) error {
 		return err
 	}
 	for _, p := range peers {
-		var d federation.Delivery
-		if _, relayed := relays.To[p]; relayed {
-			d, err = l.passed(ctx, relays.Hub, p, found)
-		} else {
-			d, err = l.outbound(ctx, out, p)
-		}
+		d, err := l.toward(ctx, relays, out, found, p)
 		if err != nil {
 			return err
 		}
@@ -276,6 +267,14 @@ func admitted(lanes []*jetstream.ConsumerInfo) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// toward is how far this site's alerts have come at a peer, by the way that they go.
+func (l ledger) toward(ctx context.Context, relays store.Relays, out outgoing, found map[store.Way]federation.Reconciliation, peer federation.SiteID) (federation.Delivery, error) {
+	if _, relayed := relays.To[peer]; relayed {
+		return l.passed(ctx, relays.Hub, peer, found)
+	}
+	return l.outbound(ctx, out, peer)
 }
 
 // outbound is what this site has for a peer. The stream was read before the

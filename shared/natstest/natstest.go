@@ -91,7 +91,13 @@ func Bus(t testing.TB, s *server.Server, site federation.SiteID, name string) *f
 // Run runs a function on its bus until the test ends, and returns once it is ready.
 func Run(t testing.TB, b *function.Bus, f function.Function) {
 	t.Helper()
-	r, err := function.Start(f, b, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	RunMeasured(t, b, f, prometheus.NewRegistry())
+}
+
+// RunMeasured is [Run] with the figures of the runtime in a registry.
+func RunMeasured(t testing.TB, b *function.Bus, f function.Function, figures prometheus.Registerer) {
+	t.Helper()
+	r, err := function.Start(f, b, function.NewMetrics(figures), slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
