@@ -29,7 +29,7 @@ const (
 	// sweep is how often it looks without being nudged.
 	sweep = 2 * time.Second
 	// lookout is how long a nudge waits for others before it looks, and confirming how long
-	// an event that was handed over and published waits in the outbox for its removal with others.
+	// what was handed over and published waits in the outbox for its removal with others.
 	lookout    = 5 * time.Millisecond
 	confirming = 20 * time.Millisecond
 	// batch is how many messages are published before their rows are taken out.
@@ -88,19 +88,19 @@ func (r relay) handed(ctx context.Context, all [][]store.Queued) error {
 	slices.SortStableFunc(fresh, func(a, b store.Queued) int { return b.Priority - a.Priority })
 	for next := range slices.Chunk(fresh, batch) {
 		done, failed := r.publish(ctx, next)
-		if err := errors.Join(failed, r.confirm(ctx, done)); err != nil {
+		if err := errors.Join(failed, r.confirm(done)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// confirm takes out of the outbox what was published when it was handed over: at once where
-// an alert for the peers is among it, for its place in the stream must be known to whoever
-// takes it back, else together with what comes next.
-func (r relay) confirm(ctx context.Context, done []store.Confirmed) error {
-	if len(done) == 0 || slices.ContainsFunc(done, func(d store.Confirmed) bool { return d.AlertID != "" }) {
-		return r.takeOut(ctx, done)
+// confirm takes out of the outbox what was published when it was handed over, together with
+// what comes next. An alert that may not leave any more since is found then: it is in the
+// outbox no longer.
+func (r relay) confirm(done []store.Confirmed) error {
+	if len(done) == 0 {
+		return nil
 	}
 	for i := range done {
 		done[i].Payload = nil // nobody reads it any more

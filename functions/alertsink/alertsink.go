@@ -98,7 +98,7 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	if err := s.directed(ctx, from, all); err != nil {
 		return err
 	}
-	gates, err := s.store.Gates(ctx, own, federation.Inbound, federation.InboundGate())
+	gates, passed, err := s.store.Inbound(ctx, own, federation.InboundGate())
 	if err != nil {
 		return err
 	}
@@ -140,14 +140,11 @@ func (s sink) take(ctx context.Context, all []signed) error {
 		}
 		rows = append(rows, a.Received(id.String(), at))
 	}
-	pass, err := s.passing(ctx)
-	if err != nil {
-		return err
-	}
+	pass := s.passing(passed)
 	if pass.isNew, err = s.anew(ctx, all, refused, pass); err != nil {
 		return err
 	}
-	arrivals, err := s.store.ReceiveAlerts(ctx, rows, func(arrived []store.Arrived) (out []store.Outgoing) {
+	got, err := s.store.ReceiveAlerts(ctx, rows, func(arrived []store.Arrived) (out []store.Outgoing) {
 		var stored []federation.Alert
 		for _, a := range arrived {
 			if a.Arrival == store.Stored {
@@ -162,21 +159,38 @@ func (s sink) take(ctx context.Context, all []signed) error {
 		return fmt.Errorf("storing %d alerts of %s: %w", len(rows), from, err)
 	}
 	// Counted only now: a batch that fails comes again, one by one.
-	for i, arrival := range arrivals {
+	for i, arrival := range got.Arrivals {
 		tallied(rows[i].Origin.SiteID).arrived[arrival]++
 	}
 	for origin, n := range origins {
 		s.count(origin, *n)
 	}
-	if len(rows)+len(notes) > 0 {
-		if err := s.bus.Nudge("alertrelay"); err != nil {
-			return err
-		}
+	if err := s.publish(got.Queued); err != nil {
+		return err
 	}
 	if len(refused) > 0 {
 		return refused
 	}
 	return nil
+}
+
+// maxHanded is how many bytes of messages are handed over to be published; more are read
+// from the outbox with less work.
+const maxHanded = 64 << 10
+
+// publish has published what was put into the outbox.
+func (s sink) publish(queued []store.Queued) error {
+	bytes := 0
+	for _, q := range queued {
+		bytes += len(q.Payload)
+	}
+	switch {
+	case len(queued) == 0:
+		return nil
+	case bytes > maxHanded:
+		return s.bus.Nudge("alertrelay")
+	}
+	return s.bus.HandOver("alertrelay", "handed", queued)
 }
 
 // tally counts what became of the alerts of one origin.

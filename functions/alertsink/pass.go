@@ -47,13 +47,12 @@ type passing struct {
 	isNew map[int]bool // see [sink.anew]
 }
 
-func (s sink) passing(ctx context.Context) (passing, error) {
+func (s sink) passing(peers []federation.SiteID) passing {
 	me := s.bus.Site()
 	if me.Tier != federation.Primary {
-		return passing{}, nil
+		return passing{}
 	}
-	peers, err := s.store.PassedPeers(ctx)
-	return passing{hub: me.ID, peers: peers}, err
+	return passing{hub: me.ID, peers: peers}
 }
 
 // on is the messages in which what came of an origin is passed on: what has arrived here,

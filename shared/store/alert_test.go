@@ -238,7 +238,7 @@ func raiseRollsBackAsOne(t *testing.T, f fixture) {
 	isFault(t, err, fault.NotFound, a.ID)
 
 	b := received(t, "1")
-	if stored, err := s.ReceiveAlerts(t.Context(), []federation.Alert{b}, ofEach(func(federation.Alert, Arrival) Outgoing { return Outgoing{} })); err == nil || stored != nil {
+	if stored, err := s.ReceiveAlerts(t.Context(), []federation.Alert{b}, ofEach(func(federation.Alert, Arrival) Outgoing { return Outgoing{} })); err == nil || stored.Arrivals != nil {
 		t.Fatalf("with a broken outbox stored is %v, error %v", stored, err)
 	}
 	_, err = s.Alert(t.Context(), b.ID)
@@ -261,7 +261,7 @@ func replaysAndDoublesAreNotStored(t *testing.T, f fixture) {
 		t.Helper()
 		return must(s.ReceiveAlerts(t.Context(), as, ofEach(func(a federation.Alert, _ Arrival) Outgoing {
 			return Outgoing{MsgID: a.Origin.AlertID, AlertID: a.ID}
-		})))(t)
+		})))(t).Arrivals
 	}
 	equal(t, "an empty batch", receive(), []Arrival{})
 	one, two, three := received(t, "1"), received(t, "2"), received(t, "3")
@@ -291,7 +291,7 @@ func receivedBatchesAtOnceStoreOnce(t *testing.T, f fixture) {
 			return strings.Compare(a.DedupHash, b.DedupHash)
 		})
 		stored, err := stores[i%2].ReceiveAlerts(t.Context(), batch, nil)
-		for _, arrival := range stored {
+		for _, arrival := range stored.Arrivals {
 			if arrival == Stored {
 				n++
 			}
@@ -668,7 +668,7 @@ func newerVersionsOfAPeerWin(t *testing.T, f fixture) {
 		return must(s.ReceiveAlerts(t.Context(), as, ofEach(func(a federation.Alert, arrival Arrival) Outgoing {
 			told = append(told, fmt.Sprintf("%t %d %s %d", a.ID == first.ID, a.Version, a.Title, arrival))
 			return Outgoing{}
-		})))(t)
+		})))(t).Arrivals
 	}
 	equal(t, "the first", receive(first), []Arrival{Stored})
 	must(s.UpdateAlert(t.Context(), first.ID, federation.AlertPatch{Status: federation.Escalated}, t0, nil))(t)
@@ -691,7 +691,7 @@ func versionsAtOnceLeaveTheNewest(t *testing.T, f fixture) {
 	stores := f.replicas(t, 2)
 	first := received(t, "1")
 	must(stores[0].ReceiveAlerts(t.Context(), []federation.Alert{first}, nil))(t)
-	arrivals := atOnce(t, 8, func(i int) ([]Arrival, error) {
+	arrivals := atOnce(t, 8, func(i int) (Received, error) {
 		a := received(t, "1")
 		a.Version = 2 + (i*5)%8
 		return stores[i%2].ReceiveAlerts(t.Context(), []federation.Alert{a}, nil)

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,9 +78,12 @@ func aBatchIsStoredAsOneByOne(t *testing.T, f fixture) {
 			}
 		}
 	}
-	for _, arrival := range must(s.ReceiveAlerts(t.Context(), as, event))(t) {
+	got := must(s.ReceiveAlerts(t.Context(), as, event))(t)
+	for _, arrival := range got.Arrivals {
 		equal(t, "in a batch", arrival, Stored)
 	}
+	slices.SortFunc(got.Queued, func(a, b Queued) int { return cmp.Compare(a.ID, b.ID) })
+	equal(t, "queued", got.Queued, must(s.Outbox(t.Context(), 2*len(as)))(t))
 	batch := storedIn(t, s)
 	for _, a := range as {
 		equal(t, "the row", must(s.Alert(t.Context(), a.ID))(t), a)
@@ -87,7 +92,7 @@ func aBatchIsStoredAsOneByOne(t *testing.T, f fixture) {
 
 	begin()
 	for _, a := range as {
-		equal(t, "by itself", must(s.ReceiveAlerts(t.Context(), []federation.Alert{a}, event))(t), []Arrival{Stored})
+		equal(t, "by itself", must(s.ReceiveAlerts(t.Context(), []federation.Alert{a}, event))(t).Arrivals, []Arrival{Stored})
 	}
 	equal(t, "one by one", storedIn(t, s), batch)
 
@@ -117,7 +122,7 @@ func whatAnotherStoresMeanwhileIsAReplay(t *testing.T, f fixture) {
 		as[i] = received(t, fmt.Sprint(i))
 	}
 	const theirs = worthCopying
-	var arrivals []Arrival
+	var got Received
 	var failure error
 	done := make(chan struct{})
 	err := s.piped(t.Context(), "storing one of them", func(ctx context.Context, p *pipe) error {
@@ -126,7 +131,7 @@ func whatAnotherStoresMeanwhileIsAReplay(t *testing.T, f fixture) {
 		}
 		go func() {
 			defer close(done)
-			arrivals, failure = s.ReceiveAlerts(t.Context(), as, nil)
+			got, failure = s.ReceiveAlerts(t.Context(), as, nil)
 		}()
 		if s.dialect.copies {
 			natstest.Eventually(t, "the batch waits for this transaction", func() bool {
@@ -144,7 +149,7 @@ func whatAnotherStoresMeanwhileIsAReplay(t *testing.T, f fixture) {
 	if failure != nil {
 		t.Fatal(failure)
 	}
-	for i, arrival := range arrivals {
+	for i, arrival := range got.Arrivals {
 		equal(t, fmt.Sprint("what became of ", i), arrival, map[bool]Arrival{false: Stored, true: Replayed}[i == theirs])
 	}
 	equal(t, "rows", must(s.ListAlerts(t.Context(), ask.AlertFilter{}))(t).Total, len(as))

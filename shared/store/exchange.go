@@ -71,8 +71,12 @@ type passedRow struct {
 // PassedPeers lists the peers between which this site passes alerts on, in order.
 func (s *Store) PassedPeers(ctx context.Context) ([]federation.SiteID, error) {
 	var peers []federation.SiteID
-	err := s.reader.NewSelect().Model((*passedRow)(nil)).Column("peer").Order("peer").Scan(ctx, &peers)
+	err := peersPassed(s.reader).Scan(ctx, &peers)
 	return peers, failed("listing for whom alerts are passed on", err)
+}
+
+func peersPassed(db bun.IDB) *bun.SelectQuery {
+	return db.NewSelect().Model((*passedRow)(nil)).Column("peer").Order("peer")
 }
 
 // SetPassed notes whether this site passes on for a peer.

@@ -56,6 +56,26 @@ func (s *Store) Gates(ctx context.Context, own federation.SiteID, d federation.D
 	return gatesIn(rows, d, def), nil
 }
 
+// Inbound is what a site goes by when alerts come from peers: its gates for what comes in,
+// where def is that of a peer for which none is set, and the peers between which it passes
+// alerts on, in order. It is asked for every batch, so in one message.
+func (s *Store) Inbound(ctx context.Context, own federation.SiteID, def federation.Gate) (gates federation.Gates, passed []federation.SiteID, err error) {
+	var rows *[]gateRow
+	err = s.asked(ctx, "reading the gates", func(p *pipe) {
+		rows = s.askGates(p, own, federation.Inbound)
+		p.add(s.asking("passed peers", func() *bun.SelectQuery { return peersPassed(s.reader) }, func(scan func(...any) error) error {
+			var peer federation.SiteID
+			err := scan(&peer)
+			passed = append(passed, peer)
+			return err
+		}))
+	})
+	if err != nil {
+		return federation.Gates{}, nil, err
+	}
+	return gatesIn(*rows, federation.Inbound, def), passed, nil
+}
+
 // gatesOf asks for a row of each peer that is known, and one of each gate that is set in
 // one direction. In one statement: it is asked for every alert.
 func gatesOf(db bun.IDB, own federation.SiteID, d federation.Direction) *bun.SelectQuery {

@@ -42,6 +42,24 @@ func gatesAreSetForAPeer(t *testing.T, f fixture) {
 	})
 }
 
+func whatComesInGoesByGatesAndPassedPeers(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	must(s.UpsertOwnSite(t.Context(), own, t0))(t)
+	record(t, s, gossipOf("site-b", t0), t0)
+	for range 2 { // the questions are kept, the answers are not
+		inbound, passed, err := s.Inbound(t.Context(), own.ID, openGate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "the gates", inbound, gates(t, s, federation.Inbound))
+		equal(t, "the peers", passed, must(s.PassedPeers(t.Context()))(t))
+		must(s.SetGate(t.Context(), "site-c", federation.Inbound, awkwardGate, t0))(t)
+		if err := s.SetPassed(t.Context(), "site-b", true, t0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func gatesAreReset(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	if err := s.DeleteGate(t.Context(), "site-b", federation.Outbound, t0); err != nil {

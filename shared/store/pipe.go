@@ -61,6 +61,19 @@ func (s *Store) piped(ctx context.Context, doing string, f func(context.Context,
 	return failed(doing, s.onConn(ctx, f))
 }
 
+// asked adds questions to a [pipe], and asks them all in one transaction that does not write.
+func (s *Store) asked(ctx context.Context, doing string, add func(*pipe)) error {
+	if !s.dialect.pipes {
+		return s.read(ctx, doing, func(ctx context.Context, tx bun.Tx) error {
+			p := &pipe{tx: tx}
+			add(p)
+			_, err := p.see(ctx)
+			return err
+		})
+	}
+	return s.piped(ctx, doing, func(_ context.Context, p *pipe) error { add(p); return nil })
+}
+
 // onConn is [Store.piped] in PostgreSQL.
 func (s *Store) onConn(ctx context.Context, f func(context.Context, *pipe) error) (err error) {
 	conn, err := s.writer.Conn(ctx)

@@ -32,16 +32,21 @@ type Arrived struct {
 	Arrival Arrival // Stored or Updated
 }
 
+// Received is what became of alerts that came from peers together.
+type Received struct {
+	Arrivals []Arrival // of each, in their order
+	Queued   []Queued  // what was put into the outbox
+}
+
 // ReceiveAlerts stores alerts from peers: the new ones together, and a
 // newer version of one that is here by the rules of [federation.Alert.Supersede].
 // tell makes what must be published with it, given those two, and may be nil.
-// arrivals[i] says what became of as[i]; of doubles within as the newest counts,
-// and every other one is a replay. In the transaction of the alert one which is here
+// Of doubles within as the newest counts, and every other one is a replay. In the transaction of the alert one which is here
 // now is refused no longer; those that were refused are noted too.
 //
 // Many go in two transactions at once, each with all that belongs to its alerts. Where
 // it fails some may be stored, and are replays the next time.
-func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused ...RefusedAlert) (arrivals []Arrival, err error) {
+func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused ...RefusedAlert) (Received, error) {
 	if !s.dialect.copies || len(as) < 2*worthCopying {
 		return s.receiveTogether(ctx, as, tell, refused)
 	}
@@ -54,7 +59,7 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 		}
 		halves[in[i]] = append(halves[in[i]], a)
 	}
-	var of [2][]Arrival
+	var of [2]Received
 	var failures [2]error
 	var other sync.WaitGroup
 	other.Go(func() {
@@ -68,21 +73,21 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 	of[0], failures[0] = s.receiveTogether(ctx, halves[0], tell, refused)
 	other.Wait()
 	if err := cmp.Or(failures[0], failures[1]); err != nil {
-		return nil, err
+		return Received{}, err
 	}
-	arrivals = make([]Arrival, len(as))
+	got := Received{Arrivals: make([]Arrival, len(as)), Queued: append(of[0].Queued, of[1].Queued...)}
 	var next [2]int
 	for i, half := range in {
-		arrivals[i] = of[half][next[half]]
+		got.Arrivals[i] = of[half].Arrivals[next[half]]
 		next[half]++
 	}
-	return arrivals, nil
+	return got, nil
 }
 
 // receiveTogether is ReceiveAlerts in one transaction.
-func (s *Store) receiveTogether(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused []RefusedAlert) (arrivals []Arrival, err error) {
+func (s *Store) receiveTogether(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused []RefusedAlert) (got Received, err error) {
 	if len(as)+len(refused) == 0 {
-		return []Arrival{}, nil
+		return Received{Arrivals: []Arrival{}}, nil
 	}
 	const doing = "storing alerts from peers"
 	var at time.Time
@@ -91,7 +96,9 @@ func (s *Store) receiveTogether(ctx context.Context, as []federation.Alert, tell
 	} else {
 		at = refused[0].At
 	}
+	var rows []outboxRow
 	receive := func(fresh storeFresh) error {
+		rows = nil
 		return s.piped(ctx, doing, func(ctx context.Context, p *pipe) (err error) {
 			if len(refused) > 0 {
 				tx, err := p.see(ctx)
@@ -103,28 +110,32 @@ func (s *Store) receiveTogether(ctx context.Context, as []federation.Alert, tell
 				}
 			}
 			var arrived []Arrived
-			if arrivals, arrived, err = s.receive(ctx, p, as, fresh); err != nil || tell == nil {
+			if got.Arrivals, arrived, err = s.receive(ctx, p, as, fresh); err != nil || tell == nil {
 				return err
 			}
 			out := tell(arrived)
 			if err := overtake(ctx, p, out); err != nil {
 				return err
 			}
-			return putOut(p, outboxRows(ctx, at, out))
+			rows = outboxRows(ctx, at, out)
+			return putOut(p, rows)
 		})
 	}
-	if s.dialect.copies && len(as) >= worthCopying {
-		switch err := receive(copyFresh); {
-		case err == nil:
-			return arrivals, nil
-		case !isConflict(err):
-			return nil, err
+	if err := s.copyingOrNot(len(as), receive); err != nil {
+		return Received{}, err
+	}
+	got.Queued = queuedOf(rows) // with the ids that they have got
+	return got, nil
+}
+
+// copyingOrNot has n alerts received, by COPY where that is worth it and nothing conflicts.
+func (s *Store) copyingOrNot(n int, receive func(storeFresh) error) error {
+	if s.dialect.copies && n >= worthCopying {
+		if err := receive(copyFresh); err == nil || !isConflict(err) {
+			return err
 		}
 	}
-	if err := receive(insertFresh); err != nil {
-		return nil, err
-	}
-	return arrivals, nil
+	return receive(insertFresh)
 }
 
 // receive is what ReceiveAlerts stores, within its transaction; arrived is in the order of as.

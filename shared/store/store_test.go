@@ -88,7 +88,7 @@ var suite = []func(*testing.T, fixture){
 	exchangeIsKept, relayedPeers, theWaysOfAlertsAreKnown, passedPeers, whatIsPassedOnKeepsItsProof, placesOfWhatWasPassedOnGo,
 	ownSiteKeepsAgents, agentsBeforeHeartbeat, ownSiteComesBack, sitesComeOwnFirst,
 	firstGossipIsSeen, staleGossipChangesNothing, setBackClockIsTakenAfterSilence, gossipHealsSiteAndLink, gossipOfOneselfIsRefused, gossipAtOnceKeepsNewest, gossipWaitsForGossip, firstGossipAtOnceIsSeenOnce,
-	gatesAreSetForAPeer, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
+	gatesAreSetForAPeer, whatComesInGoesByGatesAndPassedPeers, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
 	closedAlertsGo, whatIsComparedStays, historyGoes, notesAboutRefusedAlertsGo, twoThatForgetAtOnceShareTheWork,
 	goodbyeTakesSiteAndLinkDown,
 	keysAreKeptAndRevoked, sessionsEndWithTheirKey, sessionsOfTheIssuerEnd, theLastDrillsAreKept,
