@@ -251,6 +251,47 @@ func TestWhatTheHubChangesOrMayNotPassOnIsRefused(t *testing.T) {
 	}
 }
 
+// away waits until the leaves see that the hub said goodbye, and have gone by it.
+func (m mesh) away(t *testing.T) {
+	t.Helper()
+	for i := 1; i < len(m.Sites); i++ {
+		natstest.Within(t, 60*time.Second, fmt.Sprintf("site %d has heard the goodbye", i), func() bool {
+			return m.status(t, i, "site-a") == federation.Offline
+		})
+		bus := natstest.Bus(t, m.Sites[i].Server(), m.Sites[i].ID().ID, "admitter")
+		if _, err := function.Ask(t.Context(), bus, m.Sites[i].ID().ID, ask.AdmitPeers, ask.None{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Where the functions of the hub are started anew nothing changes; where they stay away
+// the leaves exchange with each other.
+func TestTheLeavesWaitForAHubThatIsStartedAnew(t *testing.T) {
+	t.Parallel()
+	m := start(t, demo.Options{Sites: 3, Configure: func(i int, s *settings.Settings) {
+		byHub(i, s)
+		s.DegradedSeconds, s.DownSeconds = 300, 600
+		if i == 2 { // which has less patience
+			s.DegradedSeconds = 1
+		}
+	}})
+	const b, c = 1, 2
+	m.relayed(t, true)
+	leave(t, m.Sites[0].Site)
+	m.away(t)
+	if lanes := m.lanes(t, b); len(lanes) != 1 || lanes["site-a"] != 2 {
+		t.Errorf("while the hub is started anew site-b keeps %v", lanes)
+	}
+	m.raise(t, b, alert("meanwhile", federation.Critical))
+	natstest.Within(t, 60*time.Second, "site-c waits no longer", func() bool { return m.lanes(t, c)["site-b"] == 2 })
+	m.raise(t, c, alert("without the hub", federation.Critical))
+	m.arrives(t, b, "without the hub")
+	m.api[0] = client(t, "http://"+m.process(t, 0).Addr())
+	m.arrives(t, c, "meanwhile")
+	m.relayed(t, true)
+}
+
 // switched starts the functions of site i anew, with another exchange. Nothing is compared,
 // for that would mend what a switch loses.
 func (m *mesh) switched(t *testing.T, i int, e federation.Exchange, running []*site.Site) {

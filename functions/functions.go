@@ -92,7 +92,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 			return alertintake.New(e.Settings.Gate(), e.Store, b, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "peeradmit", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
-			return peeradmit.New(e.Settings.Gate(), limits(e.Settings), e.Store, b, e.Now)
+			return peeradmit.New(e.Settings.Gate(), e.Settings.Thresholds().Degraded, limits(e.Settings), e.Store, b, e.Now)
 		}},
 		{Name: "sharing", New: func(e Env, b *function.Bus) function.Function {
 			return sharing.New(e.Settings.Gate(), e.Store, b, e.Now)

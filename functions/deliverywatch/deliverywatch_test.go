@@ -204,7 +204,7 @@ func TestADeliveryThatStandsStillIsToldAndBegunAnew(t *testing.T) {
 	a, b := newSite(t, hub, own, peer), newSite(t, leaf, peer, own)
 	a.watch(t)
 	a.run(t, func(bus *function.Bus) function.Function {
-		return peeradmit.New(federation.Gate{MinSeverity: federation.High}, stream.Limits{}, a.store, bus, time.Now)
+		return peeradmit.New(federation.Gate{MinSeverity: federation.High}, 0, stream.Limits{}, a.store, bus, time.Now)
 	})
 	a.look(t, federation.Answered)
 	c := a.consumer(t, subject.AlertConsumer(peer))

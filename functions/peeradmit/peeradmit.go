@@ -44,9 +44,10 @@ const (
 // overtakenMost is how often a step is looked at that another replica is in the middle of.
 const overtakenMost = 10
 
-// New is the function for one site. gate is that of a peer for which none is set.
-func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
-	a := admitter{gate, st, bus, now}
+// New is the function for one site. gate is that of a peer for which none is set; a hub
+// that said goodbye is waited for as long as patience says.
+func New(gate federation.Gate, patience time.Duration, limits stream.Limits, st *store.Store, bus *function.Bus, now func() time.Time) function.Function {
+	a := admitter{gate, patience, st, bus, now}
 	site := bus.Site().ID
 	return function.Function{
 		Name:        "peeradmit",
@@ -63,10 +64,11 @@ func New(gate federation.Gate, limits stream.Limits, st *store.Store, bus *funct
 }
 
 type admitter struct {
-	gate  federation.Gate
-	store *store.Store
-	bus   *function.Bus
-	now   func() time.Time
+	gate     federation.Gate
+	patience time.Duration
+	store    *store.Store
+	bus      *function.Bus
+	now      func() time.Time
 }
 
 // way is how alerts of this site's stream get to a peer.
@@ -146,7 +148,7 @@ func isGone(err error) bool {
 // standings is where the ways to the known peers stand that are meant, and the consumers
 // that there are.
 func (a admitter) standings(ctx context.Context, meant func(federation.SiteID) bool) (map[federation.SiteID]standing, consumers, error) {
-	mesh, err := a.store.Mesh(ctx, a.bus.Site(), a.gate)
+	mesh, err := a.store.Mesh(ctx, a.bus.Site(), a.gate, a.now(), a.patience)
 	if err != nil {
 		return nil, nil, err
 	}

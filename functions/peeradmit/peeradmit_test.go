@@ -33,7 +33,7 @@ func admit(t *testing.T, s *server.Server, lowest federation.Severity) {
 	storetest.Knows(t, st, own, peer, now)
 	gate := federation.Gate{MinSeverity: lowest}
 	bus := natstest.Bus(t, s, own, "peeradmit")
-	r, err := function.Start(peeradmit.New(gate, stream.Limits{}, st, bus, time.Now), bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	r, err := function.Start(peeradmit.New(gate, 0, stream.Limits{}, st, bus, time.Now), bus, function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package federation
 import (
 	"reflect"
 	"slices"
+	"time"
 )
 
 // Exchange is how a site exchanges alerts with its peers.
@@ -37,6 +38,10 @@ type Mesh struct {
 	Sites []Site
 	// Gates are those for what leaves.
 	Gates Gates
+	// At is the moment of the decision, and Patience how long a hub that said goodbye is
+	// waited for: where its functions are only started anew, all stays as it is.
+	At       time.Time
+	Patience time.Duration
 }
 
 // Hub is the one other primary of the mesh; ok is false where there is none, or more.
@@ -56,13 +61,22 @@ func (m Mesh) Hub() (hub Site, ok bool) {
 	return hub, ok
 }
 
+// without reports whether the hub is to be done without: its silence made it offline, or
+// its goodbye is as old as patience allows.
+func (m Mesh) without(hub Site) bool {
+	if hub.Status != Offline {
+		return false
+	}
+	return hub.Reason != Leaving || hub.LastHeartbeatAt == nil || m.At.Sub(*hub.LastHeartbeatAt) >= m.Patience
+}
+
 // Relayed reports whether what this site raises reaches a peer by the hub: this site,
 // the peer and the one hub say so, the hub is there and says that it passes for both,
 // and neither it nor the peer has a gate of its own here. Else the peer pulls from
 // this site. The other direction is for the peer to decide, by its gates.
 func (m Mesh) Relayed(peer SiteID) bool {
 	hub, ok := m.Hub()
-	if !ok || m.Own.Exchange != ExchangeHub || hub.Exchange != ExchangeHub || hub.Status == Offline || peer == hub.ID || peer == m.Own.ID {
+	if !ok || m.Own.Exchange != ExchangeHub || hub.Exchange != ExchangeHub || m.without(hub) || peer == hub.ID || peer == m.Own.ID {
 		return false
 	}
 	if !slices.Contains(hub.PassesFor, m.Own.ID) || !slices.Contains(hub.PassesFor, peer) || m.Gates.Own(hub.ID) || m.Gates.Own(peer) {

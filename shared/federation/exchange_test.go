@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -19,6 +20,15 @@ func star() federation.Mesh {
 			{ID: "site-c", Tier: federation.Secondary, Exchange: federation.ExchangeHub, Status: federation.Online},
 		},
 		Gates: federation.Gates{Default: plain, Peers: map[federation.SiteID]federation.Gate{"site-a": plain, "site-c": plain}},
+		At:    noon, Patience: 30 * time.Second,
+	}
+}
+
+// goodbye is that of the hub, so long ago.
+func goodbye(ago time.Duration) func(*federation.Mesh) {
+	return func(m *federation.Mesh) {
+		at := noon.Add(-ago)
+		m.Sites[1].Status, m.Sites[1].Reason, m.Sites[1].LastHeartbeatAt = federation.Offline, federation.Leaving, &at
 	}
 }
 
@@ -39,6 +49,9 @@ func TestAPairIsRelayedWhereAllThreeSayHubAndNoGateIsInTheWay(t *testing.T) {
 		"the hub does not pass for the peer":  {func(m *federation.Mesh) { m.Sites[1].PassesFor = []federation.SiteID{"site-b"} }, false},
 		"the hub is late":                     {func(m *federation.Mesh) { m.Sites[1].Status = federation.SiteDegraded }, true},
 		"the hub is away":                     {func(m *federation.Mesh) { m.Sites[1].Status = federation.Offline }, false},
+		"the hub has just said goodbye":       {goodbye(29 * time.Second), true},
+		"the hub said goodbye a while ago":    {goodbye(30 * time.Second), false},
+		"the hub fell silent just now":        {func(m *federation.Mesh) { goodbye(time.Second)(m); m.Sites[1].Reason = "" }, false},
 		"the peer is away":                    {func(m *federation.Mesh) { m.Sites[2].Status = federation.Offline }, true},
 		"there is no hub":                     {func(m *federation.Mesh) { m.Sites[1].Tier = federation.Secondary }, false},
 		"there are two hubs":                  {func(m *federation.Mesh) { m.Sites[2].Tier = federation.Primary }, false},

@@ -91,14 +91,14 @@ func (s *Store) SetPassed(ctx context.Context, peer federation.SiteID, passed bo
 }
 
 // Mesh is what this site goes by when it decides which way its alerts take. def is the
-// gate of a peer for which none is set.
-func (s *Store) Mesh(ctx context.Context, own federation.Identity, def federation.Gate) (federation.Mesh, error) {
+// gate of a peer for which none is set; at and patience are those of [federation.Mesh].
+func (s *Store) Mesh(ctx context.Context, own federation.Identity, def federation.Gate, at time.Time, patience time.Duration) (federation.Mesh, error) {
 	sites, _, err := s.Sites(ctx, own.ID, 0, 0)
 	if err != nil {
 		return federation.Mesh{}, err
 	}
 	gates, err := s.Gates(ctx, own.ID, federation.Outbound, def)
-	return federation.Mesh{Own: own, Sites: sites, Gates: gates}, err
+	return federation.Mesh{Own: own, Sites: sites, Gates: gates, At: at, Patience: patience}, err
 }
 
 // PullsFrom lists the peers from which a site pulls, in order: all but those that say

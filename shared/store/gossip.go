@@ -164,6 +164,7 @@ func (k *knownPeer) hear(g federation.Gossip, own federation.SiteID, at time.Tim
 	var cause federation.Cause
 	if g.Leaving {
 		row.Status, row.Reason, cause = federation.Offline, federation.Leaving, federation.PeerLeaving
+		row.PassesFor = k.site.PassesFor // of which a goodbye says nothing
 	}
 	if result.FirstSeen = k.newSite; !result.FirstSeen {
 		silence := at.Sub(k.site.LastHeartbeatAt.Time)

@@ -14,7 +14,7 @@ func exchange(ctx context.Context, p *patient) []Finding {
 	if !p.Settings.Enabled {
 		return nil
 	}
-	m, err := p.store.Mesh(ctx, p.Settings.Identity(p.Version), p.Settings.Gate())
+	m, err := p.store.Mesh(ctx, p.Settings.Identity(p.Version), p.Settings.Gate(), p.Now(), p.Settings.Thresholds().Degraded)
 	if err != nil {
 		return found("the sites and gates cannot be read: "+err.Error(), "Look at the database.")
 	}
