@@ -40,7 +40,7 @@ type deployed struct {
 	env     []string            // the settings that its functions share
 	key     access.MadeKey      // with all scopes
 	api     []*apiclient.Client // of each gateway
-	workers [2][]*process       // each has one process of every function, the heartbeat last
+	workers [2][]*process       // each has one process of every function, the heartbeat last; or the NATS server and one of all
 }
 
 // deploy starts the site whose directory is dir: its NATS server with the
@@ -118,13 +118,27 @@ func (d *deployed) sees(t *testing.T, gateway int) {
 }
 
 // crosses raises an alert at one site and waits until the other has it, once.
-func crosses(t *testing.T, from, to *deployed, gateway int, title string) {
+func crosses(t *testing.T, from, to *deployed, gateway int, title string) federation.Alert {
 	t.Helper()
-	raised, created, _, err := from.api[gateway].Raise(t.Context(), federation.NewAlert{Title: title, Severity: federation.Critical, Source: "test"})
+	raised := raises(t, from, gateway, title)
+	arrives(t, from, to, gateway, raised)
+	return raised
+}
+
+// raises raises an alert.
+func raises(t *testing.T, at *deployed, gateway int, title string) federation.Alert {
+	t.Helper()
+	raised, created, _, err := at.api[gateway].Raise(t.Context(), federation.NewAlert{Title: title, Severity: federation.Critical, Source: "test"})
 	if err != nil || !created {
-		t.Fatalf("%s: raising %q: %t, %v", from.id, title, created, err)
+		t.Fatalf("%s: raising %q: %t, %v", at.id, title, created, err)
 	}
-	natstest.Within(t, patience, title+" is at "+to.id, func() bool {
+	return raised
+}
+
+// arrives waits until what one site raised is at another, once.
+func arrives(t *testing.T, from, to *deployed, gateway int, raised federation.Alert) {
+	t.Helper()
+	natstest.Within(t, patience, raised.Title+" is at "+to.id, func() bool {
 		page, err := to.api[gateway].Alerts(t.Context(), ask.AlertFilter{Source: "federation:" + from.id})
 		return err == nil && len(slices.DeleteFunc(page.Items, func(a federation.Alert) bool { return a.Origin.AlertID != raised.ID })) == 1
 	})

@@ -15,19 +15,26 @@ import (
 	"github.com/auroramesh/auroramesh/shared/natstest"
 )
 
-// whole starts the site in a directory with all its functions in one process.
-func whole(t *testing.T, p programs, dir string) *deployed {
+// whole starts the site in a directory with all its functions in one process, its NATS
+// server with the configuration named.
+func whole(t *testing.T, p programs, dir, conf string, more ...string) *deployed {
 	t.Helper()
-	serve(t, p, dir, nats.LeafFile)
-	d := &deployed{id: filepath.Base(dir), env: append(settingsOf(t, dir), "FEDERATION_HEARTBEAT_INTERVAL_SECONDS=2", "LOG_LEVEL=warn")}
+	d := &deployed{id: filepath.Base(dir), env: append(append(settingsOf(t, dir), "FEDERATION_HEARTBEAT_INTERVAL_SECONDS=2", "LOG_LEVEL=warn"), more...)}
 	command(t, d.env, p.auroramesh, "migrate")
-	run(t, dir, "functions", d.env, p.auroramesh, "run")
+	d.start(t, p, dir, conf)
 	for _, v := range d.env {
 		if listen, ok := strings.CutPrefix(v, "HTTP_LISTEN="); ok {
 			d.api = []*apiclient.Client{client(t, listen, "")}
 		}
 	}
 	return d
+}
+
+// start starts the NATS server and the functions, which may have been killed.
+func (d *deployed) start(t *testing.T, p programs, dir, conf string) {
+	t.Helper()
+	server := serve(t, p, dir, conf)
+	d.workers[0] = []*process{server, run(t, dir, "functions", d.env, p.auroramesh, "run")}
 }
 
 // Two relays and two sites. Each relay is killed in turn, so that whichever the sites are
@@ -57,7 +64,7 @@ func TestSitesOutliveTheLossOfAnyRelay(t *testing.T) {
 	for _, name := range relays {
 		servers = append(servers, serve(t, p, filepath.Join(dir, name), nats.RelayFile))
 	}
-	a, b := whole(t, p, filepath.Join(dir, "site-a")), whole(t, p, filepath.Join(dir, "site-b"))
+	a, b := whole(t, p, filepath.Join(dir, "site-a"), nats.LeafFile), whole(t, p, filepath.Join(dir, "site-b"), nats.LeafFile)
 	a.sees(t, 0)
 	b.sees(t, 0)
 	crosses(t, b, a, 0, "over either relay")
