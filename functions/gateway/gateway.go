@@ -46,6 +46,9 @@ const (
 	AskTimeout = 10 * time.Second
 	// gatherPatience is many times what it takes to store alerts that came together.
 	gatherPatience = 500 * time.Millisecond
+	// worthSecond is how many alerts are worth a transaction beside another: of fewer the
+	// transactions cost more than waiting does.
+	worthSecond = 32
 	// maxShared is how many requests one answer of a function may be for.
 	maxShared = 4096
 )
@@ -114,7 +117,7 @@ func newGateway(c Config) *gateway {
 		known: newKnown(c.Now), rates: newRates(c.RatePerSecond, c.Now), signIns: newRates(signInRate, c.Now),
 	}
 	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
-	g.intake = &gatherer[[]byte, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, patience: gatherPatience}
+	g.intake = &gatherer[[]byte, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, second: worthSecond, patience: gatherPatience}
 	g.topology = &gatherer[ask.None, encoded[federation.Topology]]{send: g.showTopology, most: maxShared, size: func(ask.None) int { return 0 }, patience: gatherPatience}
 	g.registerSignIn(g.routes)
 	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause, StyleGuide: c.StyleGuide})

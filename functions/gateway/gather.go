@@ -16,12 +16,15 @@ type gatherer[T, R any] struct {
 	// most is how many items go together, and mostBytes how large they may be in all; one alone may be larger.
 	most, mostBytes int
 	size            func(T) int
+	// second is how many must wait for a second message to go while one is on its way: so
+	// many are worth a transaction of their own. 0: it never does.
+	second int
 	// patience is how long what waits does so for the answer to one message: that may be lost.
 	patience time.Duration
 
 	mu      sync.Mutex
 	waiting []*gathered[T, R]
-	busy    bool // a message is on its way, for no longer than that
+	flying  int // messages on their way, each counted for no longer than its patience
 }
 
 type gathered[T, R any] struct {
@@ -38,8 +41,8 @@ func (g *gatherer[T, R]) put(ctx context.Context, item T) (R, error) {
 	w := &gathered[T, R]{ctx: context.WithoutCancel(ctx), item: item, bytes: g.size(item), done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
-	if !g.busy {
-		g.busy = true
+	if g.flying == 0 || g.flying == 1 && g.worthSecond() {
+		g.flying++
 		go g.sendWaiting()
 	}
 	g.mu.Unlock()
@@ -47,7 +50,10 @@ func (g *gatherer[T, R]) put(ctx context.Context, item T) (R, error) {
 	return w.answer, w.err
 }
 
-// sendWaiting sends what waits until nothing does.
+// worthSecond reports whether enough wait for a second message.
+func (g *gatherer[T, R]) worthSecond() bool { return g.second > 0 && len(g.waiting) >= g.second }
+
+// sendWaiting sends what waits until nothing does, or too little beside another message.
 func (g *gatherer[T, R]) sendWaiting() {
 	for batch := g.take(); len(batch) > 0; batch = g.take() {
 		items := make([]T, len(batch))
@@ -73,6 +79,10 @@ func (g *gatherer[T, R]) take() []*gathered[T, R] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n, bytes := 0, 0
+	if g.flying > 1 && !g.worthSecond() { // the other takes it
+		g.flying--
+		return nil
+	}
 	for n < min(len(g.waiting), g.most) {
 		if bytes += g.waiting[n].bytes; n > 0 && bytes > g.mostBytes {
 			break
@@ -81,6 +91,8 @@ func (g *gatherer[T, R]) take() []*gathered[T, R] {
 	}
 	batch := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
-	g.busy = n > 0
+	if n == 0 {
+		g.flying--
+	}
 	return batch
 }

@@ -82,6 +82,33 @@ func TestWhatComesMeanwhileGoesTogether(t *testing.T) {
 	}
 }
 
+func TestASecondMessageGoesWhereManyWait(t *testing.T) {
+	h := hold(time.Hour)
+	h.second, h.most = 3, 4
+	first := h.ask(t, "a")
+	<-h.sent
+	rest := h.ask(t, "b", "c", "d")
+	if diff := cmp.Diff([]string{"b", "c", "d"}, <-h.sent); diff != "" { // beside the first
+		t.Error(diff)
+	}
+	later := h.ask(t, "e", "f", "g", "h", "i") // no third
+	h.let <- nil
+	if diff := cmp.Diff([]string{"e", "f", "g", "h"}, <-h.sent); diff != "" {
+		t.Error(diff)
+	}
+	h.let <- nil // too few wait for a second one
+	natstest.Eventually(t, "one message is on its way", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.flying == 1 })
+	h.let <- nil
+	if diff := cmp.Diff([]string{"i"}, <-h.sent); diff != "" {
+		t.Error(diff)
+	}
+	h.let <- nil
+	if diff := cmp.Diff([]string{"a!", "b!", "c!", "d!", "e!", "f!", "g!", "h!", "i!"}, append(append(first(), rest()...), later()...)); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+	natstest.Eventually(t, "nothing is on its way", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return h.flying == 0 })
+}
+
 // What is on its way when a server is killed is lost, and is waited for in vain.
 func TestAMessageThatIsLostHoldsNoOtherUp(t *testing.T) {
 	h := hold(10 * time.Millisecond)
