@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -219,20 +220,31 @@ func (g *gateway) certificateHealth() part {
 	return part{Part: "certificates", Status: ok}
 }
 
+// maxNamed is how many links that are not healthy are named, as many as somebody reads.
+const maxNamed = 20
+
 func (g *gateway) peerHealth(ctx context.Context) part {
 	topology, err := function.Ask(ctx, g.bus, g.site.ID, ask.Topology, ask.None{})
 	if err != nil {
 		return part{"peers", degraded, "not known: " + fault.Of(err).Message}
 	}
 	var wrong []string
+	more := 0
 	for _, l := range topology.Links {
 		if l.Status != federation.Healthy {
+			if len(wrong) == maxNamed {
+				more++
+				continue
+			}
 			why := ""
 			if l.Cause != "" {
 				why = " (" + string(l.Cause) + ")"
 			}
 			wrong = append(wrong, "the link to "+string(l.Peer(g.site.ID))+" is "+string(l.Status)+why)
 		}
+	}
+	if more > 0 {
+		wrong = append(wrong, fmt.Sprintf("and %d more", more))
 	}
 	if len(wrong) > 0 {
 		return part{"peers", degraded, strings.Join(wrong, "; ")}

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -502,4 +503,17 @@ func TestBothLanesAreOneLedger(t *testing.T) {
 	end(t, msgs[0], "bad")
 	ack(t, msgs[1])
 	natstest.Eventually(t, "the refusal is known", func() bool { return short() == "3 2 1 0 0 false" })
+}
+
+func TestTheLedgerOfACrowdIsWhole(t *testing.T) {
+	const crowd = 3000 // of which the deliveries are over a megabyte
+	s := hub(t)
+	b := start(t, s, time.Now)
+	storetest.KnowsMany(t, b.store, own, crowd, time.Now())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	d, err := function.Ask(ctx, b.bus, own, ask.Deliveries, ask.None{})
+	if err != nil || len(d.Deliveries) != 2*(crowd+1) {
+		t.Errorf("%d deliveries, %v", len(d.Deliveries), err)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
 )
 
@@ -31,7 +32,11 @@ type site struct {
 
 func start(t *testing.T, gate federation.Gate) *site {
 	t.Helper()
-	st := storetest.Open(t)
+	return startWith(t, gate, storetest.Open(t))
+}
+
+func startWith(t *testing.T, gate federation.Gate, st *store.Store) *site {
+	t.Helper()
 	storetest.Knows(t, st, own, "site-b", noon)
 	server := natstest.Start(t, own)
 	s := &site{bus: natstest.Bus(t, server, own, "asker")}
@@ -123,5 +128,20 @@ func TestASiteHasNoGateToItself(t *testing.T) {
 		if !fault.Is(err, fault.Invalid) || fault.Of(err).Fields[0].Name != "peer" {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+func TestTheGatesOfACrowdAreAllShown(t *testing.T) {
+	const crowd = 3000 // of which the gates are over a megabyte
+	st := storetest.Open(t)
+	storetest.KnowsMany(t, st, own, crowd, noon)
+	s := startWith(t, federation.Gate{MinSeverity: federation.High}, st)
+	all, err := put(t, s, ask.SharingGates, ask.None{})
+	if err != nil || len(all.Gates) != 2*(crowd+1) {
+		t.Errorf("%d gates, %v", len(all.Gates), err)
+	}
+	preview, err := put(t, s, ask.PreviewSharing, federation.NewAlert{Title: "A", Severity: federation.High, Source: "edr"})
+	if err != nil || len(preview.Peers) != crowd+1 {
+		t.Errorf("%d peers in the preview, %v", len(preview.Peers), err)
 	}
 }

@@ -35,6 +35,8 @@ type Bus struct {
 	// own signs what goes to the peers, and peers are their keys; see [Bus.Identify].
 	own   *identity.Identity
 	peers Keyring
+	// large is which questions are put in parts.
+	large largeAnswers
 	// tracer makes the spans of what runs on this bus; see [Bus.Follow].
 	tracer trace.Tracer
 }

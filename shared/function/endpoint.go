@@ -86,7 +86,11 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 		}
 	}
 	before := b.nc.LastError()
-	answer, err := b.nc.RequestMsgWithContext(ctx, msg)
+	request := b.nc.RequestMsgWithContext
+	if b.large.has(msg.Subject) {
+		request = b.askInParts
+	}
+	answer, err := request(ctx, msg)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fault.New(fault.Unavailable, "no replica of the function %s runs at %s", e.Function, site)
@@ -106,6 +110,9 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 		if err := b.proved(ctx, answer.Header, said, false); err != nil {
 			return nil, fmt.Errorf("the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
 		}
+	}
+	if b.large.again(msg.Subject, answer.Header) {
+		return Pass(ctx, b, site, e, data)
 	}
 	if code := answer.Header.Get(micro.ErrorCodeHeader); code != "" {
 		if f, ok := fault.Parse(answer.Data); ok {

@@ -83,9 +83,7 @@ func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) 
 	}
 	if again {
 		m.repeat()
-		if err := req.Respond(answer, signed(answer)...); err != nil {
-			r.log.Warn("an answer could not be sent", "endpoint", t.name, "request_id", id, "error", err)
-		}
+		r.give(req, id, t.name, answer, signed)
 		return
 	}
 	q, err := decode[Req](req.Data())
@@ -99,17 +97,11 @@ func (t *replyTrigger[Req, Res]) serve(r *Running, m *meter, req micro.Request) 
 		answer, err = t.last.or(req.Data(), t.again, func() ([]byte, error) { return t.find(ctx, q) })
 		return err
 	})
-	if err == nil {
-		if int64(len(answer)) > r.bus.nc.MaxPayload() {
-			err = fault.New(fault.TooLarge, "the answer of %d bytes is over the %d bytes that a message may have: ask for less at a time", len(answer), r.bus.nc.MaxPayload())
-		} else if err = req.Respond(answer, signed(answer)...); err != nil {
-			r.log.Warn("an answer could not be sent", "endpoint", t.name, "request_id", id, "error", err)
-			return
-		}
-	}
 	if err != nil {
 		r.answerError(req, id, t.name, err, signed)
+		return
 	}
+	r.give(req, id, t.name, answer, signed)
 }
 
 func (t *replyTrigger[Req, Res]) find(ctx context.Context, q Req) ([]byte, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	infra "github.com/auroramesh/auroramesh/infra/nats"
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/identity"
@@ -53,7 +54,7 @@ type gathered struct {
 	dir                        string
 	server, functions, nothing *process
 	url                        string
-	hub                        *nats.Conn
+	hub                        *function.Bus
 	sites                      []*simulated
 	stop                       context.CancelFunc
 	speaking                   sync.WaitGroup
@@ -92,11 +93,9 @@ func (b *bed) gather(ctx context.Context, n int) (c *gathered, err error) {
 		return c, err
 	}
 	ids := federation.Identity{ID: hub, Name: string(hub), Tier: federation.Primary, Version: b.Version}
-	bus, err := function.Connect(ctx, ids, "bench", c.url, b.Log)
-	if err != nil {
+	if c.hub, err = function.Connect(ctx, ids, "bench", c.url, b.Log); err != nil {
 		return c, err
 	}
-	c.hub = bus.Conn()
 	for i := range n {
 		s, err := simulate(c.url, starSite(i))
 		if err != nil {
@@ -158,17 +157,9 @@ func (c *gathered) settled(ctx context.Context) error {
 func (c *gathered) healthy(ctx context.Context) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	answer, err := c.hub.RequestWithContext(ctx, topologyOfHub, []byte("{}"))
+	t, err := function.Ask(ctx, c.hub, hub, ask.Topology, ask.None{})
 	if err != nil {
 		return 0, fmt.Errorf("asking for the topology: %w", err)
-	}
-	var t struct {
-		Links []struct {
-			Status federation.LinkStatus `json:"status"`
-		} `json:"links"`
-	}
-	if err := json.Unmarshal(answer.Data, &t); err != nil {
-		return 0, fmt.Errorf("reading the topology: %w", err)
 	}
 	for _, l := range t.Links {
 		if l.Status == federation.Healthy {
@@ -230,7 +221,7 @@ func (c *gathered) close() error {
 		s.nc.Close()
 	}
 	if c.hub != nil {
-		c.hub.Close()
+		c.hub.Conn().Close()
 	}
 	var failed []error
 	for _, p := range []*process{c.functions, c.nothing, c.server} {

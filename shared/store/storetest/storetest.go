@@ -4,7 +4,9 @@
 package storetest
 
 import (
+	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,8 +35,31 @@ func Open(t testing.TB) *store.Store {
 // Knows makes the site own know a peer, by a gossip that came at the time given.
 func Knows(t testing.TB, st *store.Store, own, peer federation.SiteID, at time.Time) {
 	t.Helper()
-	gossip := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "B", Tier: federation.Secondary, SentAt: at, IntervalSeconds: 15}
-	if _, err := st.RecordGossips(t.Context(), own, []federation.Gossip{gossip}, at, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
+	hear(t, st, own, []federation.Gossip{gossip(peer, at)}, at)
+}
+
+// KnowsMany makes the site own know n peers, [SiteOf] each, by gossips that came at the time given.
+func KnowsMany(t testing.TB, st *store.Store, own federation.SiteID, n int, at time.Time) {
+	t.Helper()
+	all := make([]federation.Gossip, n)
+	for i := range all {
+		all[i] = gossip(SiteOf(i), at)
+	}
+	for some := range slices.Chunk(all, 500) {
+		hear(t, st, own, some, at)
+	}
+}
+
+// SiteOf is the site of the number, so that the order of ids is that of the numbers.
+func SiteOf(i int) federation.SiteID { return federation.SiteID(fmt.Sprintf("site-%05d", i)) }
+
+func gossip(peer federation.SiteID, at time.Time) federation.Gossip {
+	return federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "B", Tier: federation.Secondary, SentAt: at, IntervalSeconds: 15}
+}
+
+func hear(t testing.TB, st *store.Store, own federation.SiteID, gossips []federation.Gossip, at time.Time) {
+	t.Helper()
+	if _, err := st.RecordGossips(t.Context(), own, gossips, at, federation.Thresholds{Degraded: time.Minute, Down: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 }
