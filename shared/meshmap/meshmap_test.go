@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -205,5 +206,45 @@ func BenchmarkMap(b *testing.B) {
 	top := mesh(100)
 	for b.Loop() {
 		_ = meshmap.New(top).SVG()
+	}
+}
+
+func TestAPartOfAMeshIsTheWorstOfIt(t *testing.T) {
+	whole := mesh(50)
+	whole.SiteID = "site-040" // which is not among the first by id
+	for i := range whole.Links {
+		peer := whole.Links[i].Peer("site-000")
+		whole.Links[i] = federation.NewLink("site-040", peer, noon)
+	}
+	whole.Links = slices.DeleteFunc(whole.Links, func(l federation.Link) bool { return l.SiteA == l.SiteB })
+	for i, l := range whole.Links {
+		switch l.Peer("site-040") {
+		case "site-030":
+			whole.Links[i].Status = federation.LinkDegraded
+		case "site-020":
+			whole.Links[i].Status = federation.Down
+		case "site-049": // as the peer alone says
+			whole.Links[i].PeerView = &federation.LinkView{Peer: "site-040", Status: federation.Down}
+		}
+	}
+	before := slices.Clone(whole.Sites)
+	part := meshmap.Part(whole, 6)
+	var shown []string
+	for _, s := range part.Sites {
+		shown = append(shown, string(s.ID))
+	}
+	if want := []string{"site-040", "site-020", "site-049", "site-030", "site-000", "site-001"}; !slices.Equal(shown, want) {
+		t.Errorf("it shows %v, want %v", shown, want)
+	}
+	for _, l := range part.Links {
+		if !slices.Contains(shown, string(l.Peer("site-040"))) {
+			t.Errorf("it shows %s without its site", l.ID)
+		}
+	}
+	if diff := cmp.Diff(before, whole.Sites); diff != "" {
+		t.Errorf("the whole is another now: %s", diff)
+	}
+	if diff := cmp.Diff(whole, meshmap.Part(whole, 50)); diff != "" {
+		t.Errorf("where all have room: %s", diff)
 	}
 }

@@ -14,8 +14,10 @@ type alertPage struct {
 	Actions []choice
 
 	Deliveries       []federation.AlertDelivery
+	DeliveriesLeft   int // how many are not shown
 	DeliveriesFailed string
 	Preview          []ask.PeerDecision
+	PreviewLeft      int
 	PreviewFailed    string
 }
 
@@ -51,13 +53,13 @@ func (k *Console) showAlert(w http.ResponseWriter, r *http.Request) {
 		if d, err := put(r.Context(), k, ask.AlertDeliveries, id); err != nil {
 			p.DeliveriesFailed = k.said(r, err)
 		} else {
-			p.Deliveries = d.Deliveries
+			p.Deliveries, p.DeliveriesLeft = rowsOf(d.Deliveries, func(d federation.AlertDelivery) bool { return d.State != federation.DeliveryStored })
 		}
 		as := federation.NewAlert{Title: a.Title, Severity: a.Severity, TLP: a.TLP, Source: a.Source, IOCs: federation.IOCInput{Items: a.IOCs}}
 		if preview, err := put(r.Context(), k, ask.PreviewSharing, as); err != nil {
 			p.PreviewFailed = k.said(r, err)
 		} else {
-			p.Preview = preview.Peers
+			p.Preview, p.PreviewLeft = rowsOf(preview.Peers, func(d ask.PeerDecision) bool { return !d.Admitted })
 		}
 	}
 	k.show(w, r, http.StatusOK, "alert", k.view(r, "alert", a.Title, p))
@@ -74,6 +76,7 @@ func (k *Console) said(r *http.Request, err error) string {
 
 type deliveriesPage struct {
 	Deliveries    []federation.Delivery
+	Left          int // how many deliveries are not shown
 	Backlog       federation.Backlog
 	Drills        []drillPage
 	DrillsFailed  string
@@ -95,7 +98,8 @@ func (k *Console) showDeliveries(w http.ResponseWriter, r *http.Request) {
 		k.fail(w, r, "deliveries", title, err)
 		return
 	}
-	page := deliveriesPage{Deliveries: d.Deliveries, Backlog: d.Backlog}
+	page := deliveriesPage{Backlog: d.Backlog}
+	page.Deliveries, page.Left = rowsOf(d.Deliveries, behind)
 	if drills, err := put(r.Context(), k, ask.Drills, ask.None{}); err != nil {
 		page.DrillsFailed = k.said(r, err)
 	} else {

@@ -26,6 +26,8 @@ type mapPage struct {
 	// Links are those to be seen at once, Others what is healthy where there are many.
 	Links, Others []linkLine
 	Matrix        meshmap.Matrix
+	// Left is how many sites are not shown, of so many that no browser would show them.
+	Left int
 }
 
 // linkLine is a link as a row of a table.
@@ -57,9 +59,10 @@ func (k *Console) showMap(w http.ResponseWriter, r *http.Request) {
 // manyLinks is with how many links the healthy ones are folded away.
 const manyLinks = 20
 
-func mapOf(t federation.Topology) mapPage {
+func mapOf(whole federation.Topology) mapPage {
+	t := meshmap.Part(whole, mapSites)
 	m := meshmap.New(t)
-	p := mapPage{Own: string(t.SiteID), Summary: summary(t), Dense: m.Dense, Alone: len(t.Sites) < 2,
+	p := mapPage{Own: string(t.SiteID), Summary: summary(whole), Left: len(whole.Sites) - len(t.Sites), Dense: m.Dense, Alone: len(t.Sites) < 2,
 		SVG: template.HTML(m.SVG()), //nolint:gosec // meshmap escapes every text that it writes
 	}
 	if upright, ok := meshmap.Upright(t); ok {
@@ -144,7 +147,9 @@ func (k *Console) showMatrix(w http.ResponseWriter, r *http.Request) {
 		k.fail(w, r, "matrix", "The mesh", err)
 		return
 	}
-	p := mapPage{Own: string(t.SiteID), Summary: summary(t), Matrix: meshmap.NewMatrix(t, k.peersSay(r.Context(), t)...)}
+	p := mapPage{Own: string(t.SiteID), Summary: summary(t), Left: max(len(t.Sites)-matrixSites, 0)}
+	t = meshmap.Part(t, matrixSites)
+	p.Matrix = meshmap.NewMatrix(t, k.peersSay(r.Context(), t)...)
 	k.show(w, r, http.StatusOK, "matrix", k.view(r, "matrix", "The mesh", p))
 }
 
