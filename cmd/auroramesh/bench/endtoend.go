@@ -78,7 +78,7 @@ const most = 1 << 20
 func (m *mesh) watch() (*watched, error) {
 	w := &watched{mesh: m, next: make(chan struct{}, most), stored: map[uint64]time.Time{}}
 	var err error
-	w.sub, err = m.conn[hub].Subscribe(subject.PeerAcksOf(subject.AlertStream(leaf), "*"), func(msg *nats.Msg) { w.acknowledged(msg, time.Now()) })
+	w.sub, err = m.conn[hub].Subscribe("$JS.ACK."+subject.AlertStream(leaf)+".>", func(msg *nats.Msg) { w.acknowledged(msg, time.Now()) })
 	if err == nil {
 		err = m.conn[hub].Flush()
 	}
