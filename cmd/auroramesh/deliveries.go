@@ -19,7 +19,10 @@ type deliveriesCmd struct {
 
 // Help is the long help.
 func (*deliveriesCmd) Help() string {
-	return `Examples:
+	return `Of the columns WAY, REFUSED, REDELIVERED, PROVED UNTIL and NOTE those are left out in
+which no row says anything but direct, 0 or nothing. --json has all.
+
+Examples:
   auroramesh deliveries
   auroramesh deliveries --json | jq '.deliveries[] | select(.pending != 0)'
   auroramesh deliveries 0192f3a0-7c1e-7d5a-9b1e-3f6c2a1d4e5f`
@@ -60,6 +63,11 @@ func deliveriesTable(w io.Writer, all federation.Deliveries) error {
 		}
 		t.row(plain(string(d.Peer)), plain(string(d.Direction)), way(d), count(d.Shared), count(d.Stored), count(d.Refused), count(d.Pending), age, count(d.Redelivered), compared(d.Reconciliation, all.GeneratedAt), proved(d), plain(d.Detail))
 	}
+	t.leaveOut("WAY", "direct")
+	t.leaveOut("REFUSED", "-", "0")
+	t.leaveOut("REDELIVERED", "-", "0")
+	t.leaveOut("PROVED UNTIL", "-")
+	t.leaveOut("NOTE", "")
 	if err := t.write(w); err != nil {
 		return err
 	}

@@ -40,6 +40,25 @@ func TestTheLedgerSaysWhichWayAlertsGoAndUpToWhenThatIsProved(t *testing.T) {
 	}
 }
 
+func TestColumnsInWhichNothingStandsAreLeftOut(t *testing.T) {
+	none, some := 0, 3
+	for want, all := range map[string][]federation.Delivery{
+		"PEER DIRECTION SHARED STORED PENDING OLDEST PENDING COMPARED": {{Peer: "site-b", Refused: &none, Redelivered: &none}, {Peer: "site-c"}},
+		"PEER DIRECTION WAY SHARED STORED REFUSED PENDING OLDEST PENDING REDELIVERED COMPARED NOTE": {
+			{Peer: "site-b", Refused: &some}, {Peer: "site-c", PassedBy: "site-a", Redelivered: &some}, {Peer: "site-d", Detail: "its consumer is gone"},
+		},
+	} {
+		var out bytes.Buffer
+		if err := deliveriesTable(&out, federation.Deliveries{Deliveries: all}); err != nil {
+			t.Fatal(err)
+		}
+		head, rest, _ := strings.Cut(out.String(), "\n")
+		if got := strings.Join(strings.Fields(head), " "); got != want {
+			t.Errorf("got  %s\nwant %s\n%s", got, want, rest)
+		}
+	}
+}
+
 func TestTheBacklogIsUnderTheTable(t *testing.T) {
 	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	b := federation.Backlog{Messages: 12, Bytes: 3 << 19, MaxMessages: 1_000_000, MaxBytes: 2 << 30}

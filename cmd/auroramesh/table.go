@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -65,6 +66,17 @@ func newTable(w io.Writer, head ...string) *table {
 
 // row adds one row. The cells must be plain.
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+
+// leaveOut leaves out a column in which no row says more than one of nothing.
+func (t *table) leaveOut(column string, nothing ...string) {
+	at := slices.Index(t.rows[0], column)
+	if slices.ContainsFunc(t.rows[1:], func(row []string) bool { return !slices.Contains(nothing, row[at]) }) {
+		return
+	}
+	for i, row := range t.rows {
+		t.rows[i] = slices.Delete(row, at, at+1)
+	}
+}
 
 // write writes the table to w.
 func (t *table) write(w io.Writer) error {
