@@ -20,7 +20,7 @@ import (
 
 // What comes within linger of what was taken last is taken together, atOnce at most.
 const (
-	atOnce = 100
+	atOnce = 500
 	linger = 100 * time.Millisecond
 )
 

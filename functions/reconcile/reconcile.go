@@ -35,6 +35,9 @@ const (
 	patience = 8 * time.Second
 	// longest bounds a comparison with all peers.
 	longest = 5 * time.Minute
+	// Peers that appear within linger of each other are compared with together, atOnce at most.
+	atOnce = 500
+	linger = 100 * time.Millisecond
 )
 
 // Config says how often and how far back a site compares, and what leaves it.
@@ -58,7 +61,7 @@ func New(c Config, st *store.Store, bus *function.Bus, reg prometheus.Registerer
 		Triggers: []function.Trigger{
 			function.Every(c.Interval, r.compareRecent, function.Named("recent"), function.Timeout(longest), function.CutShort()),
 			function.Every(full, r.compareAll, function.Named("full"), function.Timeout(longest), function.CutShort()),
-			function.On(subject.Event(site, federation.SiteSeen), r.seen, function.Named("seen"), function.Timeout(longest), function.CutShort()),
+			function.OnTogether(subject.Event(site, federation.SiteSeen), r.seen, function.Named("seen"), function.Batch(atOnce, linger), function.Timeout(longest), function.CutShort()),
 			function.On(subject.Event(site, federation.LinkTransition), r.healed, function.Named("healed"), function.Timeout(longest), function.CutShort()),
 			function.Reply(ask.ReconcileDigest(ask.AnyPeer), r.digest),
 			function.Reply(ask.ReconcileCompare(ask.AnyPeer), r.compare),
@@ -84,8 +87,12 @@ func (r reconciler) oldest() time.Time {
 	return r.now().UTC().Add(-r.Backfill).Truncate(time.Hour)
 }
 
-func (r reconciler) seen(ctx context.Context, e federation.Event) error {
-	return r.withEach(ctx, func(o origin) (time.Time, bool) { return r.oldest(), o.id == e.SiteID })
+func (r reconciler) seen(ctx context.Context, came []function.Came[federation.Event]) error {
+	peers := map[federation.SiteID]bool{}
+	for _, c := range came {
+		peers[c.Value.SiteID] = true
+	}
+	return r.withEach(ctx, func(o origin) (time.Time, bool) { return r.oldest(), peers[o.id] })
 }
 
 // healed compares where alerts cross the link: those that the hub passes on did not wait for it.

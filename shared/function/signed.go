@@ -32,6 +32,8 @@ type Keyring interface {
 	// a fault that time may mend. Where introduces is set, a site for which no key is
 	// known yet becomes known by this one.
 	Verify(ctx context.Context, key string, proof identity.Proof, s identity.Statement, introduces bool) error
+	// VerifyAll is Verify for what came together: the error of each.
+	VerifyAll(ctx context.Context, all []identity.Claim, introduces bool) []error
 }
 
 // Identify gives the bus the key with which the site speaks to its peers, and the

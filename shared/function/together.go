@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/auroramesh/auroramesh/shared/identity"
 )
 
 // Came is a message with the subject under which it came.
@@ -46,8 +48,9 @@ func (t *togetherTrigger[M]) start(r *Running, m *meter) error {
 // handle calls the handler once for all of the messages that say something.
 func (t *togetherTrigger[M]) handle(r *Running, m *meter, all []*nats.Msg) {
 	batch := make([]Came[M], 0, len(all))
-	for _, msg := range all {
-		v, err := t.read(r, messageOf(msg))
+	refusals := t.refusals(r, all)
+	for i, msg := range all {
+		v, err := decodeUnless[M](refusals[i], msg.Data)
 		if err != nil {
 			t.leave(r, m, msg.Subject, err)
 			continue
@@ -73,6 +76,26 @@ func (t *togetherTrigger[M]) handle(r *Running, m *meter, all []*nats.Msg) {
 	for i, err := range left {
 		t.leave(r, m, batch[i].Subject, err)
 	}
+}
+
+// refusals is, for each message, why it is not of whom it must be; nil where it is.
+func (t *togetherTrigger[M]) refusals(r *Running, all []*nats.Msg) []error {
+	if t.from == nil {
+		return make([]error, len(all))
+	}
+	claims := make([]identity.Claim, len(all))
+	for i, msg := range all {
+		in := messageOf(msg)
+		claims[i] = identity.Claim{Key: in.header.Get(HeaderKey), Proof: proofIn(in.header), Statement: in.said(t.from(in.subject))}
+	}
+	return r.bus.peers.VerifyAll(r.base, claims, true)
+}
+
+func decodeUnless[M any](refused error, data []byte) (msg M, err error) {
+	if refused != nil {
+		return msg, refused
+	}
+	return decode[M](data)
 }
 
 // leave counts a message that was left aside, and tells why where that is not on purpose.

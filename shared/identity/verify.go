@@ -17,6 +17,13 @@ func Verify(key string, s Statement, p Proof) error { return (*Verifier)(nil).Ve
 // remembered is how many roots a [Verifier] knows at least, once it has seen so many.
 const remembered = 512
 
+// Claim is a statement with what is to prove that it is by a key.
+type Claim struct {
+	Key       string
+	Proof     Proof
+	Statement Statement
+}
+
 // Verifier verifies proofs, and remembers which roots are signed: of statements that
 // were signed together the signature is verified once. It remembers nothing but what
 // is proved, and says nothing of whose a key is. It is safe for use by many

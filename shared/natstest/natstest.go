@@ -128,6 +128,15 @@ func key(site string) (*identity.Identity, error) {
 // Keys knows the [Key] of every site of a test.
 type Keys struct{}
 
+// VerifyAll implements [function.Keyring].
+func (k Keys) VerifyAll(ctx context.Context, all []identity.Claim, introduces bool) []error {
+	errs := make([]error, len(all))
+	for i, c := range all {
+		errs[i] = k.Verify(ctx, c.Key, c.Proof, c.Statement, introduces)
+	}
+	return errs
+}
+
 // Verify implements [function.Keyring].
 func (Keys) Verify(_ context.Context, public string, proof identity.Proof, s identity.Statement, _ bool) error {
 	i, err := key(s.Site)

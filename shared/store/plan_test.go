@@ -348,7 +348,7 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 // small are the methods that come to no big table but the outbox, which they fill.
 var small = []string{
 	"Key", "Keys", "CreateKey", "UseKey", "RevokeKey", "OpenSession", "OpenIssuerSession", "KeepDrill", "Drills", "IssuerSession", "Session", "CloseSession", "DeleteSessions", "AuditHead",
-	"TrustedKey", "TrustedKeys", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
+	"TrustedKey", "TrustedKeys", "TrustedKeysOf", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
 	"BacklogDrops", "Close", "Gates", "Inbound", "Links", "LinksTo", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",
 	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "Relays", "SetPassed",

@@ -75,7 +75,7 @@ func TestStore(t *testing.T) {
 var suite = []func(*testing.T, fixture){
 	pagesGoOnFromAPlace, theQueueIsSearched, campaignsAreOfSeveralSites, minutesOfALinkAreKept,
 	dropsAddUp, watchesRoundTrip, aStalledDeliveryMarksItsLink, echoesMarkALink, aNewCauseIsATransition, aNewCauseIsToldOnce, aOneWayFailureIsTwoViews,
-	theFirstKeyOfASiteIsPinned, keysPinnedAtOnceAreOne, anAdministratorPinsAndUnpinsKeys, whatIsRefusedExplainsALateLink,
+	theFirstKeyOfASiteIsPinned, keysPinnedAtOnceAreOne, aCrowdIsPinnedAtOnce, anAdministratorPinsAndUnpinsKeys, whatIsRefusedExplainsALateLink,
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,
 	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne, alertsRaisedTogether, alertsRaisedTogetherAtOnceMakeOneEach,
 	aBatchIsStoredAsOneByOne, whatAnotherStoresMeanwhileIsAReplay, replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,

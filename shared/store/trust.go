@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -54,18 +56,37 @@ func (s *Store) TrustedKey(ctx context.Context, site federation.SiteID) (string,
 	return key, failed("reading the pinned key of "+string(site), err)
 }
 
-// PinFirstSeen pins the key with which a site was heard for the first time, unless
-// one is pinned, and returns the one that is then: of several at once one is first.
-func (s *Store) PinFirstSeen(ctx context.Context, site federation.SiteID, key string, at time.Time) (string, error) {
-	row := trustRow{Site: site, Key: key, PinnedBy: federation.FirstSeen, PinnedAt: stamp(at)}
-	err := s.write(ctx, "pinning the key of "+string(site), func(ctx context.Context, tx bun.Tx) error {
-		_, err := insert(ctx, tx, &row)
-		return err
+// TrustedKeysOf is the keys that are pinned for sites, without those for which none is.
+func (s *Store) TrustedKeysOf(ctx context.Context, sites []federation.SiteID) (map[federation.SiteID]string, error) {
+	keys := make(map[federation.SiteID]string, len(sites))
+	if len(sites) == 0 {
+		return keys, nil
+	}
+	var rows []trustRow
+	if err := s.reader.NewSelect().Model(&rows).Column("site", "key").Where("site IN ?", bun.Tuple(sites)).Scan(ctx); err != nil {
+		return nil, failed("reading pinned keys", err)
+	}
+	for _, r := range rows {
+		keys[r.Site] = r.Key
+	}
+	return keys, nil
+}
+
+// PinFirstSeen pins the key with which each site was heard for the first time, unless
+// one is pinned, and returns those that are then: of several at once one is first.
+func (s *Store) PinFirstSeen(ctx context.Context, heard map[federation.SiteID]string, at time.Time) (map[federation.SiteID]string, error) {
+	sites := slices.Sorted(maps.Keys(heard)) // in one order, so that two who pin the same wait for each other in no circle
+	rows := make([]trustRow, len(sites))
+	for i, site := range sites {
+		rows[i] = trustRow{Site: site, Key: heard[site], PinnedBy: federation.FirstSeen, PinnedAt: stamp(at)}
+	}
+	err := s.write(ctx, "pinning the keys of sites", func(ctx context.Context, tx bun.Tx) error {
+		return insertAll(ctx, tx, rows, true, "", nil)
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return s.TrustedKey(ctx, site)
+	return s.TrustedKeysOf(ctx, sites)
 }
 
 // PinKey pins the key of a site because an administrator says so, in place of

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,8 +64,8 @@ func New(own federation.SiteID, st *store.Store, log *slog.Logger, now func() ti
 // Own notes the site's own key, and says so in the log where the site has spoken with
 // another before: its peers have that one pinned and refuse this one.
 func (k *Keyring) Own(ctx context.Context, key string) error {
-	was, err := k.store.PinFirstSeen(ctx, k.own, key, k.now())
-	if err == nil && was != key {
+	pinned, err := k.store.PinFirstSeen(ctx, map[federation.SiteID]string{k.own: key}, k.now())
+	if was := pinned[k.own]; err == nil && was != key {
 		k.log.Error("this site has spoken with another key before, so its peers will refuse what it says: give it back its identity, or pin the new key here and at every peer",
 			"key", key, "pinned", was)
 	}
@@ -75,48 +77,80 @@ func (k *Keyring) Own(ctx context.Context, key string) error {
 // by this one; without it such a site is Unavailable until it is. Else the error is
 // an [identity.Refusal].
 func (k *Keyring) Verify(ctx context.Context, key string, proof identity.Proof, s identity.Statement, introduces bool) error {
-	site := federation.SiteID(s.Site)
+	return k.VerifyAll(ctx, []identity.Claim{{Key: key, Proof: proof, Statement: s}}, introduces)[0]
+}
+
+// VerifyAll is [Keyring.Verify] for what came together: the error of each. The keys that
+// are to be read are one question, and the sites that become known one transaction.
+func (k *Keyring) VerifyAll(ctx context.Context, all []identity.Claim, introduces bool) []error {
+	errs := make([]error, len(all))
+	heard := map[federation.SiteID]string{} // the key of each site that is to be looked up
+	for i, c := range all {
+		site := federation.SiteID(c.Statement.Site)
+		if errs[i] = k.proved(ctx, site, c); errs[i] == nil && k.cached(site) != c.Key && heard[site] == "" {
+			heard[site] = c.Key
+		}
+	}
+	pinned, err := k.pinnedFor(ctx, heard, introduces)
+	for i, c := range all {
+		site := federation.SiteID(c.Statement.Site)
+		if errs[i] != nil || heard[site] == "" {
+			continue
+		}
+		switch key := pinned[site]; {
+		case err != nil:
+			errs[i] = err
+		case key == "":
+			errs[i] = fault.New(fault.Unavailable, "no key is pinned for %s yet: its first gossip does that", site)
+		case key != c.Key:
+			errs[i] = k.refuse(ctx, site, identity.WrongKey, c.Key)
+		}
+	}
+	return errs
+}
+
+// proved is nil where a claim is signed by its key, whosever that is.
+func (k *Keyring) proved(ctx context.Context, site federation.SiteID, c identity.Claim) error {
 	if !site.Valid() {
 		var wrong fault.Fields
-		wrong.Add("site", s.Site, federation.SiteIDForm)
+		wrong.Add("site", string(site), federation.SiteIDForm)
 		return wrong.Err("what came is in the name of no site")
 	}
-	if key == "" || len(proof.Signature) == 0 {
+	if c.Key == "" || len(c.Proof.Signature) == 0 {
 		return k.refuse(ctx, site, identity.Unsigned, "")
 	}
-	if k.verifier.Verify(key, s, proof) != nil {
+	if k.verifier.Verify(c.Key, c.Statement, c.Proof) != nil {
 		return k.refuse(ctx, site, identity.BadSignature, "")
-	}
-	if k.cached(site) == key {
-		return nil
-	}
-	pinned, err := k.pinnedFor(ctx, site, key, introduces)
-	if err != nil {
-		return err
-	}
-	k.remember(site, pinned)
-	if pinned != key {
-		return k.refuse(ctx, site, identity.WrongKey, key)
 	}
 	return nil
 }
 
-// pinnedFor is the key that is pinned for a site: where none was, that with which it is
+// pinnedFor is the keys that are pinned for sites: where none was, that with which the site is
 // heard, if that introduces it.
-func (k *Keyring) pinnedFor(ctx context.Context, site federation.SiteID, heard string, introduces bool) (string, error) {
+func (k *Keyring) pinnedFor(ctx context.Context, heard map[federation.SiteID]string, introduces bool) (map[federation.SiteID]string, error) {
+	if len(heard) == 0 {
+		return nil, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	pinned, err := k.store.TrustedKey(ctx, site)
-	if !fault.Is(err, fault.NotFound) {
-		return pinned, err
+	pinned, err := k.store.TrustedKeysOf(ctx, slices.Collect(maps.Keys(heard)))
+	if err != nil {
+		return nil, err
 	}
-	if !introduces {
-		return "", fault.New(fault.Unavailable, "no key is pinned for %s yet: its first gossip does that", site)
+	unknown := maps.Clone(heard)
+	maps.DeleteFunc(unknown, func(site federation.SiteID, _ string) bool { return pinned[site] != "" })
+	if introduces && len(unknown) > 0 {
+		first, err := k.store.PinFirstSeen(ctx, unknown, k.now())
+		if err != nil {
+			return nil, err
+		}
+		for site, key := range first {
+			k.log.Info("the key of a site is pinned, as the first with which it was heard", "peer", site, "key", key)
+		}
+		maps.Copy(pinned, first)
 	}
-	if pinned, err = k.store.PinFirstSeen(ctx, site, heard, k.now()); err == nil {
-		k.log.Info("the key of a site is pinned, as the first with which it was heard", "peer", site, "key", pinned)
-	}
-	return pinned, err
+	k.remember(pinned)
+	return pinned, nil
 }
 
 // cached is the key of a site, empty where it was not read just now.
@@ -129,10 +163,12 @@ func (k *Keyring) cached(site federation.SiteID) string {
 	return ""
 }
 
-func (k *Keyring) remember(site federation.SiteID, key string) {
+func (k *Keyring) remember(pinned map[federation.SiteID]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.pinned[site] = pin{key, time.Now()}
+	for site, key := range pinned {
+		k.pinned[site] = pin{key, time.Now()}
+	}
 }
 
 // refuse is the error for what is not taken, which it notes where a key is pinned for

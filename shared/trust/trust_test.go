@@ -84,3 +84,46 @@ func TestAKeyringBelievesTheFirstKeyOfASiteAndNoOther(t *testing.T) {
 		t.Errorf("another own key: %v, %s", err, &said)
 	}
 }
+
+func TestACrowdThatComesTogetherBecomesKnownTogether(t *testing.T) {
+	st := storetest.Open(t)
+	ring := trust.New("site-a", st, slog.New(slog.DiscardHandler), time.Now)
+	claim := func(site federation.SiteID, by *identity.Identity) identity.Claim {
+		s := identity.Statement{Kind: identity.Message, Site: string(site), Subject: "aurora.federation.health." + string(site), Body: []byte("I live")}
+		return identity.Claim{Key: by.Key(), Proof: identity.Proof{Signature: by.Sign(s)}, Statement: s}
+	}
+	const crowd = 300
+	var all []identity.Claim
+	for i := range crowd {
+		all = append(all, claim(storetest.SiteOf(i), natstest.Key(t, storetest.SiteOf(i))))
+	}
+	for _, err := range ring.VerifyAll(t.Context(), all, false) {
+		if !fault.Is(err, fault.Unavailable) {
+			t.Fatalf("before the first gossip: %v", err)
+		}
+	}
+	forged, unsigned := claim(storetest.SiteOf(7), natstest.Key(t, "site-x")), claim("site-u", natstest.Key(t, "site-u"))
+	unsigned.Proof.Signature = nil
+	all = append(all, forged, unsigned)
+	for i, err := range ring.VerifyAll(t.Context(), all, true) {
+		var r *identity.Refusal
+		switch {
+		case i < crowd && err != nil:
+			t.Errorf("the gossip of %s: %v", all[i].Statement.Site, err)
+		case i == crowd && (!errors.As(err, &r) || r.Reason != identity.WrongKey):
+			t.Errorf("a second key for one of them: %v", err)
+		case i == crowd+1 && (!errors.As(err, &r) || r.Reason != identity.Unsigned):
+			t.Errorf("what is not signed: %v", err)
+		}
+	}
+	keys, err := st.TrustedKeys(t.Context(), "site-a")
+	if err != nil || len(keys) != crowd {
+		t.Errorf("%d keys are pinned, %v", len(keys), err)
+	}
+	pinnedAt := keys[0].PinnedAt
+	for _, k := range keys {
+		if !k.PinnedAt.Equal(pinnedAt) {
+			t.Fatalf("the key of %s was pinned by itself, at %s", k.Site, k.PinnedAt)
+		}
+	}
+}

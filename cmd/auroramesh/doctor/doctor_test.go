@@ -247,7 +247,7 @@ func TestAKeyThatIsNotThePinnedOneIsFound(t *testing.T) {
 	s, st := load(t, map[string]string{}), storetest.Open(t)
 	p := &patient{Config: Config{Settings: s, Now: time.Now}, store: st}
 	for _, site := range []federation.SiteID{"site-a", "site-b"} {
-		if _, err := st.PinFirstSeen(t.Context(), site, "UOLD", time.Now()); err != nil {
+		if _, err := st.PinFirstSeen(t.Context(), map[federation.SiteID]string{site: "UOLD"}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
