@@ -22,6 +22,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/metric"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -49,10 +50,8 @@ func New(seldom time.Duration, t federation.Thresholds, st *store.Store, bus *fu
 		echoes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_link_echoes_total",
 			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within a second), disconnected (nothing at the peer can be reached) or forbidden (the own server lets no echo through)."},
 			[]string{"peer", "outcome"}),
-		trips: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "aurora_link_echo_seconds",
-			Help:    "Round trips of the echoes to a peer.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .02, .04, .08, .16, .32, .64, 1}},
-			[]string{"peer"}),
+		trips: metric.NewHistograms("aurora_link_echo_seconds", "Round trips of the echoes to a peer.", "peer",
+			[]float64{.0005, .001, .0025, .005, .01, .02, .04, .08, .16, .32, .64, 1}),
 	}
 	reg.MustRegister(p.echoes, p.trips)
 	return function.Function{
@@ -77,7 +76,7 @@ type prober struct {
 	store      *store.Store
 	bus        *function.Bus
 	echoes     *prometheus.CounterVec
-	trips      *prometheus.HistogramVec
+	trips      *metric.Histograms
 	log        *slog.Logger
 	now        func() time.Time
 }
@@ -186,7 +185,7 @@ func (p prober) send(ctx context.Context, peer federation.SiteID, wait time.Dura
 	switch {
 	case err == nil:
 		e.Outcome, e.Trip, e.PeerAt = federation.Answered, trip, reply.At
-		p.trips.WithLabelValues(string(peer)).Observe(trip.Seconds())
+		p.trips.Observe(string(peer), trip.Seconds())
 	case fault.Is(err, fault.Forbidden):
 		e.Outcome = federation.Forbidden
 	case fault.Is(err, fault.Unavailable):

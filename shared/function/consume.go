@@ -120,7 +120,7 @@ func (t *consumeTrigger[M]) follow(ctx context.Context, r *Running, m *meter) er
 				if pulls[s] == nil {
 					source, stop := context.WithCancel(ctx)
 					pulls[s] = stop
-					r.loops.Go(func() { t.consume(source, r, m, s) })
+					r.loops.Go(func() { t.consume(source, r, m, s, soonAgain) })
 				}
 			}
 			for s, stop := range pulls {
@@ -138,36 +138,65 @@ func (t *consumeTrigger[M]) follow(ctx context.Context, r *Running, m *meter) er
 	}
 }
 
-// consume pulls from one source until ctx ends, through every outage of it.
-func (t *consumeTrigger[M]) consume(ctx context.Context, r *Running, m *meter, s Source) {
-	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 2*time.Second) {
-		begun := time.Now()
-		err := t.attach(ctx, r, m, s)
-		if ctx.Err() != nil {
+// How long it is waited before a source is tried again that is out of reach, first and at most.
+const (
+	soonAgain, lateAgain = 100 * time.Millisecond, 2 * time.Second
+)
+
+// consume pulls from one source until ctx ends, through every outage of it; wait is how long
+// the next one is to take.
+func (t *consumeTrigger[M]) consume(ctx context.Context, r *Running, m *meter, s Source, wait time.Duration) {
+	c, err := t.find(ctx, r, s)
+	for ; err != nil; c, err = t.find(ctx, r, s) {
+		if !t.rest(ctx, r, s, wait, err) {
 			return
 		}
+		wait = min(2*wait, lateAgain)
+	}
+	// The pull is a goroutine of its own: there are thousands that do nothing but wait, and the
+	// stack of this one has grown to twice what that takes.
+	r.loops.Go(func() {
+		begun := time.Now()
+		err := t.attach(ctx, r, m, s, c)
 		if time.Since(begun) > 10*time.Second {
-			wait = 100 * time.Millisecond
+			wait = soonAgain
 		}
-		r.log.Debug("a source is out of reach; trying again", "source", s.String(), "wait", wait, "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
+		if t.rest(ctx, r, s, wait, err) {
+			r.loops.Go(func() { t.consume(ctx, r, m, s, min(2*wait, lateAgain)) })
 		}
+	})
+}
+
+// rest waits before a source is tried again, and reports whether it is to be.
+func (t *consumeTrigger[M]) rest(ctx context.Context, r *Running, s Source, wait time.Duration, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	r.log.Debug("a source is out of reach; trying again", "source", s.String(), "wait", wait, "error", err)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
 	}
 }
 
-func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s Source) error {
+func (t *consumeTrigger[M]) find(ctx context.Context, r *Running, s Source) (jetstream.Consumer, error) {
 	js, err := r.bus.JetStreamOf(s.Site)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	look, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	c, err := js.Consumer(look, s.Stream, s.Consumer)
-	cancel()
 	if err != nil {
-		return fmt.Errorf("finding the consumer %s: %w", s, err)
+		return nil, fmt.Errorf("finding the consumer %s: %w", s, err)
 	}
+	return c, nil
+}
+
+// attach pulls from the consumer of a source until ctx ends or it is lost.
+func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s Source, c jetstream.Consumer) error {
 	if t.calm > 0 && s.Site != r.bus.site.ID {
 		return t.paced(ctx, r, m, s, c)
 	}

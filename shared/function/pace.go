@@ -24,9 +24,9 @@ var (
 	// flowing finds a lost pull within two seconds.
 	flowing = pace{5 * time.Second, time.Second, 0}
 	// brisk does so too, and ends with the first messages that come in numbers.
-	brisk = pace{5 * time.Second, time.Second, 128}
+	brisk = pace{5 * time.Second, time.Second, 32}
 	// calm costs a fifth, and finds one that nobody tells of within ten seconds.
-	calm = pace{30 * time.Second, 5 * time.Second, 128}
+	calm = pace{30 * time.Second, 5 * time.Second, 32}
 )
 
 // errMore ends a pull that has had as many messages as it asked for.

@@ -43,7 +43,7 @@ func (a *asked) note(msg *nats.Msg) {
 func (a *asked) wide() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.most > 128
+	return a.most > 32
 }
 
 // last is the heartbeat of the last pull; 0 where there was none.
