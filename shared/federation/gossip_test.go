@@ -143,3 +143,30 @@ func TestAGossipContradictsWhatWasMeasured(t *testing.T) {
 		}
 	}
 }
+
+// A hub of many sites says the most that a gossip may; what is over the megabyte that NATS
+// takes would not be said at all, and the hub be held for dead.
+func TestTheLargestGossipFitsIntoAMessage(t *testing.T) {
+	long := federation.SiteID(strings.Repeat("a", 63))
+	ms, loss := 123456.789, 1.0/3
+	at := noon.Add(123456789 * time.Nanosecond)
+	view := federation.LinkView{Peer: long, Status: federation.LinkDegraded, Cause: federation.TransportDisconnected, At: at, Relayed: true, Latency: &federation.Latency{
+		LastMs: &ms, MedianMs: &ms, P99Ms: &ms, JitterMs: &ms, ClockOffsetMs: &ms, Loss: loss, Echoes: 120, EverySeconds: 3600, MeasuredAt: at,
+	}}
+	g := goodGossip()
+	g.SiteName, g.SharedAt = strings.Repeat("ü", federation.MaxSiteName), at
+	for range federation.MaxGossipLinks {
+		g.Links = append(g.Links, view)
+	}
+	for range federation.MaxPassesFor {
+		g.PassesFor = append(g.PassesFor, long)
+	}
+	data, err := json.Marshal(g)
+	if err != nil || g.Validate() != nil {
+		t.Fatal(err, g.Validate())
+	}
+	t.Logf("it has %d bytes", len(data))
+	if most := 1<<20 - 4<<10; len(data) > most { // what is left is for the signature
+		t.Errorf("it has %d bytes, and may have %d", len(data), most)
+	}
+}
