@@ -2,7 +2,8 @@
 // sends an echo to every known peer and notes the round trip, on one monotonic
 // clock, or that none came back. Over a link that carries no alerts, because the hub
 // passes them on, one goes in each heartbeat interval. A silent link shows itself so within seconds,
-// long before a heartbeat is late, and a cut one is told from a peer that is slow.
+// long before a heartbeat is late, and a cut one is told from a peer that is slow. Where
+// there are thousands of peers each has its turn in so many seconds.
 // When the server tells that a leafnode came or went, it looks at once. That alone
 // proves nothing about a peer, for a hub stands between most of them: an echo does.
 // It also answers the echoes of the peers.
@@ -13,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +33,8 @@ import (
 const (
 	// interval is how often every peer is probed over whose link alerts go.
 	interval = federation.EchoEvery
+	// eachSecond is how many echoes a site sends in a second: of more peers each gets one the more seldom.
+	eachSecond = 2000
 	// patience is how long an echo may take. Two lost ones mark the link, so a
 	// black hole shows within interval + 2 × patience.
 	patience = time.Second
@@ -86,46 +91,60 @@ func (p prober) echo(context.Context, ask.None) (federation.EchoReply, error) {
 }
 
 func (p prober) probe(ctx context.Context) error {
-	own := p.bus.Site().ID
-	relayed, err := p.store.RelayedPeers(ctx)
+	due, err := p.due(ctx)
 	if err != nil {
 		return err
 	}
-	if len(relayed) == 0 { // every link may carry alerts
-		peers, err := p.store.Peers(ctx, own)
-		if err != nil {
-			return err
-		}
-		results := p.sendAll(ctx, peers, patience)
-		for id, e := range results {
-			e.Every = interval
-			results[id] = e
-		}
-		return p.record(ctx, results)
-	}
-	links, err := p.store.Links(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the links: %w", err)
-	}
-	now := p.now()
-	every := map[string]time.Duration{}
-	var due []federation.SiteID
-	for _, l := range links {
-		peer := l.Peer(own)
-		every[l.ID] = interval
-		if to, byHub := relayed[peer]; byHub && !to.Direct && l.RelayedHere() {
-			every[l.ID] = p.seldom // no alerts go over it in either direction
-		}
-		if l.Probe.Due(now, every[l.ID], federation.Shift(own, peer, p.seldom)) {
-			due = append(due, peer)
-		}
-	}
-	results := p.sendAll(ctx, due, patience)
-	for id, e := range results {
-		e.Every = every[id]
+	results := p.sendAll(ctx, slices.Sorted(maps.Keys(due)), patience)
+	for peer, every := range due {
+		id := federation.LinkID(p.bus.Site().ID, peer)
+		e := results[id]
+		e.Every = every
 		results[id] = e
 	}
 	return p.record(ctx, results)
+}
+
+// due is the peers that are to be probed now, and how often each is.
+func (p prober) due(ctx context.Context) (map[federation.SiteID]time.Duration, error) {
+	own := p.bus.Site().ID
+	relayed, err := p.store.RelayedPeers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	due := map[federation.SiteID]time.Duration{}
+	if len(relayed) == 0 { // every link may carry alerts
+		peers, err := p.store.Peers(ctx, own)
+		if err != nil {
+			return nil, err
+		}
+		if pace(len(peers)) == interval {
+			for _, peer := range peers {
+				due[peer] = interval
+			}
+			return due, nil
+		}
+	}
+	links, err := p.store.Links(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the links: %w", err)
+	}
+	now, often := p.now(), pace(len(links))
+	for _, l := range links {
+		peer, every := l.Peer(own), often
+		if to, byHub := relayed[peer]; byHub && !to.Direct && l.RelayedHere() {
+			every = max(p.seldom, often) // no alerts go over it in either direction
+		}
+		if l.Probe.Due(now, every, federation.Shift(own, peer, every)) {
+			due[peer] = every
+		}
+	}
+	return due, nil
+}
+
+// pace is how often each of so many peers is probed.
+func pace(peers int) time.Duration {
+	return interval * time.Duration(max((peers+eachSecond-1)/eachSecond, 1))
 }
 
 // sendAll sends one echo to each of the peers, and returns what became of them by the link's id.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	natsio "github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/functions/linkprobe"
@@ -225,5 +227,32 @@ func TestALinkThatCarriesNoAlertsIsProbedSeldom(t *testing.T) {
 			}
 		}
 		return true
+	})
+}
+
+// A crowd is more peers than a site can probe each second.
+func TestOfACrowdEachPeerIsProbedInItsTurn(t *testing.T) {
+	const crowd = 2100
+	s := natstest.Start(t, "site-a")
+	st := storetest.Open(t)
+	storetest.KnowsMany(t, st, "site-a", crowd, time.Now())
+	answers := natstest.Bus(t, s, "site-a", "peers").Conn()
+	if _, err := answers.Subscribe(subject.Echo("*"), func(msg *natsio.Msg) {
+		if err := msg.Respond([]byte(`{"at":"2026-01-31T12:00:00Z"}`)); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	bus := natstest.Bus(t, s, "site-a", "linkprobe")
+	natstest.Run(t, bus, linkprobe.New(15*time.Second, ages, st, bus, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
+	natstest.Within(t, 2*time.Minute, "every peer was probed, and is to be every two seconds", func() bool {
+		links, err := st.Links(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(links, func(l federation.Link) bool {
+			return l.Probe.State != federation.Answered || l.Probe.EverySeconds != 2
+		})
 	})
 }
