@@ -84,7 +84,7 @@ func Workloads() []Workload {
 	all = append(all, backlog)
 	all = append(all, queues...)
 	all = append(all, pulls...)
-	all = append(all, gossip, start, idle)
+	all = append(all, gossip, start, idle, idleOutside)
 	return append(all, detections...)
 }
 

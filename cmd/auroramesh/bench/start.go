@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
 // start is how long the demo takes until an alert can be raised.
@@ -37,24 +39,58 @@ var idle = Workload{
 	Beside: "an empty NATS server with JetStream in a process of the same program",
 	prepare: func(_ context.Context, b *bed) (pair, error) {
 		conf, remove, err := bareConf()
-		resting := func(kind, of string) func(context.Context) (Sample, error) {
-			return func(ctx context.Context) (s Sample, err error) {
-				p, _, err := part(ctx, nil, kind, of)
-				if err != nil {
-					return s, err
-				}
-				defer func() { err = errors.Join(err, p.end()) }()
-				share, err := p.share(ctx, b.window())
-				if err != nil {
-					return s, err
-				}
-				s.More = map[string]float64{"processor (% of a core)": share}
-				s.Value, err = p.resident()
+		return pair{own: b.restingPart(PartDemo, "1"), beside: b.restingPart(PartServer, conf), end: remove}, err
+	},
+}
+
+// idleOutside is what the functions of a site need that do nothing.
+var idleOutside = Workload{
+	Name: "idle-outside", Unit: megabytes, fixed: true, Goal: "under 2",
+	Does:   "the memory of a site at rest, with all functions in one process against a NATS server and a PostgreSQL outside of it, which are not counted",
+	Beside: "an empty NATS server with JetStream in a process of the same program",
+	prepare: func(ctx context.Context, b *bed) (pair, error) {
+		conf, remove, err := bareConf()
+		p := pair{beside: b.restingPart(PartServer, conf), end: remove}
+		if err != nil {
+			return p, err
+		}
+		if err := b.database(ctx); err != nil {
+			return p, err
+		}
+		dsn, err := b.create(ctx, "idle_outside")
+		p.own = func(ctx context.Context) (s Sample, err error) {
+			d, err := b.deploy(ctx, 1, map[federation.SiteID]string{hub: dsn})
+			defer func() { err = errors.Join(err, d.close()) }()
+			if err != nil {
 				return s, err
 			}
+			return b.resting(ctx, d.sites[0].functions)
 		}
-		return pair{own: resting(PartDemo, "1"), beside: resting(PartServer, conf), end: remove}, err
+		return p, err
 	},
+}
+
+// restingPart measures a part that is started for it.
+func (b *bed) restingPart(kind, of string) func(context.Context) (Sample, error) {
+	return func(ctx context.Context) (s Sample, err error) {
+		p, _, err := part(ctx, nil, kind, of)
+		if err != nil {
+			return s, err
+		}
+		defer func() { err = errors.Join(err, p.end()) }()
+		return b.resting(ctx, p)
+	}
+}
+
+// resting is the memory of a process that has been let alone for a while.
+func (b *bed) resting(ctx context.Context, p *process) (s Sample, err error) {
+	share, err := p.share(ctx, b.window())
+	if err != nil {
+		return s, err
+	}
+	s.More = map[string]float64{"processor (% of a core)": share}
+	s.Value, err = p.resident()
+	return s, err
 }
 
 // bareConf is the file of a NATS server with JetStream and nothing else.
