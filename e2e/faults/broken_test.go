@@ -77,30 +77,33 @@ func buildBroken(t *testing.T, b breakage) (path string) {
 
 // brief lets some faults happen to a mesh with nothing but SQLite while alerts are
 // raised. Nothing is reconciled there: that would fetch again what a breakage loses.
-func brief(t *testing.T, p programs, patience time.Duration, all ...planned) verdict {
+func brief(t *testing.T, p programs, watched time.Duration, all ...planned) verdict {
 	t.Helper()
 	m := up(t, options{programs: p, seed: 1, without: []string{"reconcile"}})
 	enough := m.raising(rate)
 	m.suffer(all)
 	enough()
-	return m.settle(patience)
+	return m.settle(watched, settling)
 }
 
 // The check is worth something only if it fails where the promise is broken. What
 // the sound command does under the same faults is the proof that they alone do not break it.
 func TestTheCheckSeesABrokenPromise(t *testing.T) {
+	t.Parallel()
 	p := wanted(t)
 	t.Run("nothing is broken", func(t *testing.T) {
+		t.Parallel()
 		var all []planned
 		for _, f := range revealing { // each at another site or another time
 			all = append(all, f)
 		}
-		if v := brief(t, p, time.Minute, all...); !v.Right {
+		if v := brief(t, p, settling, all...); !v.Right {
 			t.Error("the faults break the promise of the sound command")
 		}
 	})
 	for name, b := range breakages {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := p
 			p.auroramesh = buildBroken(t, b)
 			v := brief(t, p, calm, revealing[name])

@@ -26,6 +26,9 @@ const rate = 20
 // pace is how much time a schedule has for each of its faults.
 const pace = 10 * time.Second
 
+// settling is how long a mesh that is sound may take to be right and at rest.
+const settling = 3 * time.Minute
+
 // wish is what somebody wants of a run.
 type wish struct {
 	seed          uint64
@@ -122,6 +125,7 @@ func (m *mesh) raising(rate int) (enough func()) {
 }
 
 func TestEveryAcceptedAlertIsAtEveryAdmittedPeerOnce(t *testing.T) {
+	t.Parallel() // each mesh mostly waits
 	p, w := wanted(t), wishes(t)
 	m := up(t, options{programs: p, postgres: true, seed: w.seed})
 	all := m.draw(w)
@@ -134,6 +138,7 @@ func TestEveryAcceptedAlertIsAtEveryAdmittedPeerOnce(t *testing.T) {
 // The same where the hub passes the alerts on between the leaves. The mesh is at work
 // as it becomes so, site by site, and as it becomes what it was.
 func TestEveryAcceptedAlertIsThereOnceWhereTheHubPassesItOn(t *testing.T) {
+	t.Parallel()
 	p, w := wanted(t), wishes(t)
 	m := up(t, options{programs: p, postgres: true, seed: w.seed, compare: 5})
 	all := m.draw(w)
@@ -165,7 +170,7 @@ func (m *mesh) draw(w wish) []planned {
 // verify wants that all is right once the mesh is at rest after so many faults.
 func (m *mesh) verify(w wish, faults int) {
 	m.t.Helper()
-	v := m.settle(3 * time.Minute)
+	v := m.settle(settling, settling)
 	answered, refused := m.load.sum()
 	m.t.Logf("seed %d: %d faults in %v; %d raisings were answered, %d refused", w.seed, faults, w.length, answered, refused)
 	if !v.Right {
@@ -205,6 +210,7 @@ func (m *mesh) passes(byHub bool) {
 }
 
 func TestWhatACutHeldBackIsThereSoonAfterIt(t *testing.T) {
+	t.Parallel()
 	const count, cut = 5000, 15 * time.Second
 	m := up(t, options{programs: wanted(t), seed: 1})
 	from := m.site("site-b")
@@ -235,7 +241,7 @@ func TestWhatACutHeldBackIsThereSoonAfterIt(t *testing.T) {
 		return len(missing) == 0
 	})
 	t.Logf("%d alerts were raised in %.1f s of a cut of %.1f s", count, raised.Seconds(), healed.Sub(begun).Seconds())
-	if v := m.settle(time.Minute); !v.Right {
+	if v := m.settle(settling, settling); !v.Right {
 		t.Error("the promise was broken")
 	}
 }

@@ -289,9 +289,9 @@ func (m *mesh) idle(ctx context.Context) bool {
 	return true
 }
 
-// settle waits until all is right and at rest, at most as long as it is told to,
-// and gives the last verdict.
-func (m *mesh) settle(patience time.Duration) verdict {
+// settle waits until all is right and at rest, or at rest and not right after it was
+// watched for so long, or until patience ends, and gives the last verdict.
+func (m *mesh) settle(watched, patience time.Duration) verdict {
 	m.t.Helper()
 	begun := time.Now()
 	for {
@@ -300,7 +300,7 @@ func (m *mesh) settle(patience time.Duration) verdict {
 		m.fatal(err)
 		var v verdict
 		m.fatal(json.Unmarshal(out, &v))
-		if took := time.Since(begun); idle && v.Right || took > patience {
+		if took := time.Since(begun); idle && (v.Right || took > watched) || took > patience {
 			text, err := m.judge()
 			m.fatal(err)
 			m.t.Logf("at rest: %t, after %.1f s\n%s", idle, took.Seconds(), text)

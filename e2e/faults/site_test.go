@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -80,11 +81,17 @@ func others(without []string) []string {
 	return names
 }
 
+// taken are the ports that freePort has given away: meshes are made at the same time.
+var taken sync.Map
+
 // freePort is a port below those that the system gives to whoever asks for any,
 // so that it is still free when a program that was killed comes back to it.
 func freePort(next func(int) int) (int, error) {
 	for range 200 {
 		port := 20_000 + next(10_000)
+		if _, given := taken.LoadOrStore(port, true); given {
+			continue
+		}
 		l, err := net.Listen("tcp", address(port))
 		if err != nil {
 			continue
