@@ -32,17 +32,21 @@ func draft(s federation.Severity) federation.NewAlert {
 	}
 }
 
-// shared is an alert as it waits in the stream of its origin, the hub.
-func shared(at time.Time) federation.SharedAlert {
+// shared is an alert as it waits in the stream of its origin.
+func shared(origin federation.SiteID, at time.Time) federation.SharedAlert {
 	a := draft(federation.High).Alert(uuid.Must(uuid.NewV7()).String(), at)
-	return federation.Share(a, federation.Identity{ID: hub, Name: string(hub), Tier: federation.Primary})
+	s := federation.Share(a, federation.Identity{ID: origin, Name: string(origin)})
+	if origin != hub { // which may pass it on
+		s.Relay = &federation.Relay{}
+	}
+	return s
 }
 
-// sharedPayloads are n alerts as they stand in a stream.
-func sharedPayloads(n int) ([][]byte, error) {
+// sharedPayloads are n alerts as they stand in the stream of their origin.
+func sharedPayloads(origin federation.SiteID, n int) ([][]byte, error) {
 	all, now := make([][]byte, n), time.Now()
 	for i := range all {
-		data, err := json.Marshal(shared(now))
+		data, err := json.Marshal(shared(origin, now))
 		if err != nil {
 			return nil, fmt.Errorf("encoding an alert: %w", err)
 		}
@@ -87,7 +91,7 @@ var insertOne = func() string {
 // commitOne stores an alert as plainly as it can be: one statement, one commit.
 func (b *bed) commitOne(ctx context.Context) error {
 	now := time.Now()
-	r, err := row(shared(now), now)
+	r, err := row(shared(hub, now), now)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func prepareBacklog(ctx context.Context, b *bed) (pair, error) {
 		return pair{}, err
 	}
 	n := b.size(waitingAlerts)
-	payloads, err := sharedPayloads(n)
+	payloads, err := sharedPayloads(hub, n)
 	if err != nil {
 		return pair{}, err
 	}

@@ -77,7 +77,7 @@ type Sample struct {
 
 // Workloads are those that exist, in the order in which they run.
 func Workloads() []Workload {
-	all := []Workload{ingest, ingestProcessor}
+	all := []Workload{ingest, ingestProcessor, ingestRelayed}
 	all = append(all, intakes...)
 	all = append(all, endToEnds...)
 	all = append(all, queries...)

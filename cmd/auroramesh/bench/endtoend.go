@@ -235,7 +235,7 @@ func (b *bed) parts(ctx context.Context, m *mesh) (run func(context.Context) (Sa
 	if err := m.reached(ctx, hop); err != nil {
 		return nil, end, err
 	}
-	payloads, err := sharedPayloads(1)
+	payloads, err := sharedPayloads(hub, 1)
 	return func(ctx context.Context) (Sample, error) {
 		took := make([]time.Duration, b.size(500))
 		for i := range took {

@@ -49,7 +49,7 @@ func (b *bed) drain(ctx context.Context, m *mesh, n int) (Sample, error) {
 	if err := empty(ctx, m.db[leaf]); err != nil {
 		return Sample{}, fmt.Errorf("beginning with nothing: %w", err)
 	}
-	q, err := queueOf(ctx, m.conn[hub], m.Sites[0].Settings.IdentityDir, subject.AlertConsumer(leaf))
+	q, err := queueOf(ctx, hub, m.conn[hub], m.Sites[0].Settings.IdentityDir, subject.AlertConsumer(leaf))
 	if err != nil {
 		return Sample{}, err
 	}
@@ -57,13 +57,13 @@ func (b *bed) drain(ctx context.Context, m *mesh, n int) (Sample, error) {
 	if err != nil {
 		return s, err
 	}
-	return s, stored(ctx, m.db[leaf], n)
+	return s, stored(ctx, m.db[leaf], hub, n)
 }
 
-// stored refuses a database of the leaf that does not hold n alerts of the hub.
-func stored(ctx context.Context, db rows, n int) error {
+// stored refuses a database that does not hold n alerts of an origin.
+func stored(ctx context.Context, db rows, origin federation.SiteID, n int) error {
 	var found int
-	if err := db.QueryRow(ctx, "SELECT count(*) FROM alerts WHERE origin_site = $1", string(hub)).Scan(&found); err != nil || found != n {
+	if err := db.QueryRow(ctx, "SELECT count(*) FROM alerts WHERE origin_site = $1", string(origin)).Scan(&found); err != nil || found != n {
 		return errors.Join(err, fmt.Errorf("%d alerts are stored, where %d should be", found, n))
 	}
 	return nil
@@ -74,20 +74,22 @@ type rows interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// queue is what waits in the hub's stream for one of its durable consumers.
+// queue is what waits in the stream of its origin for one of its durable consumers.
 type queue struct {
+	origin   federation.SiteID
 	js       jetstream.JetStream
 	stream   jetstream.Stream
 	consumer string
-	own      *identity.Identity // of the hub
+	own      *identity.Identity                 // of the origin
+	ahead    func(context.Context) (int, error) // how many of them are not where they are to go; nil: the consumer knows
 }
 
-func queueOf(ctx context.Context, nc *nats.Conn, identityDir, consumer string) (q queue, err error) {
-	q.consumer = consumer
+func queueOf(ctx context.Context, origin federation.SiteID, nc *nats.Conn, identityDir, consumer string) (q queue, err error) {
+	q.origin, q.consumer = origin, consumer
 	if q.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4000)); err != nil {
 		return q, fmt.Errorf("opening JetStream: %w", err)
 	}
-	if q.stream, err = q.js.Stream(ctx, subject.AlertStream(hub)); err != nil {
+	if q.stream, err = q.js.Stream(ctx, subject.AlertStream(origin)); err != nil {
 		return q, fmt.Errorf("finding the stream: %w", err)
 	}
 	q.own, err = identity.Open(identityDir)
@@ -115,13 +117,13 @@ func (q queue) left(ctx context.Context) (int, error) {
 }
 
 // released lets n alerts wait for the consumer, and measures how fast they are
-// acknowledged once it may have them. spent is the processor time that counts.
+// acknowledged, or none is ahead, once it may have them. spent is the processor time that counts.
 func (q queue) released(ctx context.Context, n int, spent func() time.Duration) (Sample, error) {
 	if err := q.hold(ctx, q.consumer); err != nil {
 		return Sample{}, err
 	}
 	// All but one: a consumer that may go on is woken by an alert that is new, not by those that wait.
-	if err := fill(ctx, q.js, q.own, n-1); err != nil {
+	if err := q.fill(ctx, n-1); err != nil {
 		return Sample{}, err
 	}
 	// The server counts what waits a moment after it confirmed that it is stored.
@@ -141,13 +143,17 @@ func (q queue) released(ctx context.Context, n int, spent func() time.Duration) 
 	if _, err := q.stream.ResumeConsumer(ctx, q.consumer); err != nil {
 		return Sample{}, fmt.Errorf("letting the consumer %s have them: %w", q.consumer, err)
 	}
-	if err := fill(ctx, q.js, q.own, 1); err != nil {
+	if err := q.fill(ctx, 1); err != nil {
 		return Sample{}, err
+	}
+	left := q.left
+	if q.ahead != nil {
+		left = q.ahead
 	}
 	for waiting, moved := n, begun; waiting > 0; {
 		before := waiting
 		var err error
-		if waiting, err = q.left(ctx); err == nil && waiting > 0 {
+		if waiting, err = left(ctx); err == nil && waiting > 0 {
 			err = pause(ctx, 5*time.Millisecond)
 		}
 		if waiting != before {
@@ -164,9 +170,9 @@ func (q queue) released(ctx context.Context, n int, spent func() time.Duration) 
 	return Sample{Value: float64(n) / took.Seconds(), CPU: per(n, spent()-before)}, nil
 }
 
-// fill publishes n alerts to the hub's stream, as the hub with its key.
-func fill(ctx context.Context, js jetstream.JetStream, own *identity.Identity, n int) error {
-	payloads, err := sharedPayloads(n)
+// fill publishes n alerts to the stream of the origin, with its key.
+func (q queue) fill(ctx context.Context, n int) error {
+	payloads, err := sharedPayloads(q.origin, n)
 	if err != nil {
 		return err
 	}
@@ -175,11 +181,11 @@ func fill(ctx context.Context, js jetstream.JetStream, own *identity.Identity, n
 		msgs[i] = &nats.Msg{Subject: subject.Alert(federation.High), Data: p}
 	}
 	for together := range slices.Chunk(msgs, published) {
-		function.SaidTogether(own, hub, together)
+		function.SaidTogether(q.own, q.origin, together)
 	}
 	acks := make([]jetstream.PubAckFuture, n)
 	for i, msg := range msgs {
-		if acks[i], err = js.PublishMsgAsync(msg, jetstream.WithStallWait(10*time.Second)); err != nil {
+		if acks[i], err = q.js.PublishMsgAsync(msg, jetstream.WithStallWait(10*time.Second)); err != nil {
 			return fmt.Errorf("filling the stream: %w", err)
 		}
 	}
@@ -203,7 +209,7 @@ func (b *bed) copyRows(ctx context.Context, n int) (Sample, error) {
 	now := time.Now()
 	rows := make([][]any, n)
 	for i := range rows {
-		r, err := row(shared(now), now)
+		r, err := row(shared(hub, now), now)
 		if err != nil {
 			return Sample{}, err
 		}

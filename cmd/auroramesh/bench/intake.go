@@ -127,7 +127,7 @@ func (b *bed) bare() (serving, error) {
 			return
 		}
 		now := time.Now()
-		s := shared(now)
+		s := shared(hub, now)
 		s.NewAlert = n
 		values, err := row(s, now)
 		if err == nil {

@@ -74,14 +74,14 @@ func (d *deployed) ingest(ctx context.Context, dsn string, n int) (s Sample, err
 	if _, err := db.Exec(ctx, "TRUNCATE alerts, alert_marks"); err != nil {
 		return s, fmt.Errorf("beginning with nothing: %w", err)
 	}
-	q, err := queueOf(ctx, d.sites[0].bus.Conn(), d.sites[0].identity(), subject.AlertConsumer(leaf))
+	q, err := queueOf(ctx, hub, d.sites[0].bus.Conn(), d.sites[0].identity(), subject.AlertConsumer(leaf))
 	if err != nil {
 		return s, err
 	}
 	if s, err = d.weigh(ctx, q, d.sites[1].functions, n); err != nil {
 		return s, err
 	}
-	return s, stored(ctx, db, n)
+	return s, stored(ctx, db, hub, n)
 }
 
 // process is the same with the processor.
@@ -90,7 +90,7 @@ func (d *deployed) process(ctx context.Context, program string, n int) (s Sample
 	if _, err := b.plain.Exec(ctx, processed); err != nil {
 		return s, fmt.Errorf("beginning with nothing: %w", err)
 	}
-	q, err := queueOf(ctx, d.sites[0].bus.Conn(), d.sites[0].identity(), processor)
+	q, err := queueOf(ctx, hub, d.sites[0].bus.Conn(), d.sites[0].identity(), processor)
 	if err != nil {
 		return s, err
 	}
