@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,14 @@ func healthy(t *testing.T, s *site, name string, checks []function.CheckResult, 
 	answers(t, s, function.HealthEndpoint(name), func(struct{}) (function.Health, error) {
 		return function.Health{Name: name, Version: "1.0.0", Checks: checks, Triggers: triggers}, nil
 	})
+}
+
+// away is what is said of the links to so many sites.
+func away(n int) (said []string) {
+	for i := range n {
+		said = append(said, "the link to site-"+strconv.Itoa(i)+" is down")
+	}
+	return said
 }
 
 func TestHealthSaysWhatIsWrongByPart(t *testing.T) {
@@ -91,6 +100,19 @@ func TestHealthSaysWhatIsWrongByPart(t *testing.T) {
 				healthy(t, s, "topologyquery", nil)
 				answers(t, s, ask.Topology, func(ask.None) (federation.Topology, error) { return topology(federation.Down), nil })
 			}, 200, map[string]string{"site": "degraded", "peers": "degraded the link to site-b is down"},
+		},
+		{
+			"a crowd is away", func(t *testing.T, s *site) {
+				healthy(t, s, "alertquery", nil)
+				healthy(t, s, "topologyquery", nil)
+				all := federation.Topology{SiteID: "site-a"}
+				for i := range 3000 {
+					l := federation.NewLink("site-a", federation.SiteID("site-"+strconv.Itoa(i)), noon)
+					l.Status = federation.Down
+					all.Links = append(all.Links, l)
+				}
+				answers(t, s, ask.Topology, func(ask.None) (federation.Topology, error) { return all, nil })
+			}, 200, map[string]string{"site": "degraded", "peers": "degraded " + strings.Join(away(20), "; ") + "; and 2980 more"},
 		},
 		{
 			"NATS is not connected", func(_ *testing.T, s *site) { s.bus.Conn().Close() },
