@@ -90,11 +90,13 @@ func (d *deployed) relay(ctx context.Context, dsns map[federation.SiteID]string,
 		return n - int(info.AckFloor.Consumer-before), nil
 	}
 	var looks []spending
-	if s, err = q.released(ctx, n, func() time.Duration {
+	var unread error
+	s, err = q.released(ctx, n, func() time.Duration {
 		look, failed := d.spent()
-		looks, err = append(looks, look), errors.Join(err, failed)
+		looks, unread = append(looks, look), errors.Join(unread, failed)
 		return look.sum()
-	}); err != nil {
+	})
+	if err := errors.Join(err, unread); err != nil {
 		return s, err
 	}
 	s.More = map[string]float64{}
@@ -124,7 +126,11 @@ func (m *member) lane(ctx context.Context, peer federation.SiteID) (jetstream.Co
 	if err != nil {
 		return nil, fmt.Errorf("opening JetStream: %w", err)
 	}
-	return js.Consumer(ctx, subject.AlertStream(m.ID), subject.AlertConsumer(peer))
+	c, err := js.Consumer(ctx, subject.AlertStream(m.ID), subject.AlertConsumer(peer))
+	if err != nil {
+		return nil, fmt.Errorf("finding the consumer of %s: %w", peer, err)
+	}
+	return c, nil
 }
 
 // spending is the processor time of the parts of sites by what they are.
