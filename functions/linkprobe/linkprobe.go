@@ -4,6 +4,8 @@
 // passes them on, one goes in each heartbeat interval. A silent link shows itself so within seconds,
 // long before a heartbeat is late, and a cut one is told from a peer that is slow. Where
 // there are thousands of peers each has its turn in so many seconds.
+// A site that answers itself late is too busy to say of a peer that it is silent: what
+// it loses meanwhile counts for nothing.
 // When the server tells that a leafnode came or went, it looks at once. That alone
 // proves nothing about a peer, for a hub stands between most of them: an echo does.
 // It also answers the echoes of the peers.
@@ -38,6 +40,9 @@ const (
 	// patience is how long an echo may take. Two lost ones mark the link, so a
 	// black hole shows within interval + 2 × patience.
 	patience = time.Second
+	// strain is how long the echo to the own site may take before what others lose meanwhile
+	// says more of this site than of them.
+	strain = patience / 4
 	// atOnce bounds the echoes that are under way.
 	atOnce = 64
 	// glance is how long an echo may take that is sent because something has
@@ -53,7 +58,7 @@ const (
 func New(seldom time.Duration, t federation.Thresholds, st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
 	p := prober{seldom: seldom, thresholds: t, store: st, bus: bus, log: log, now: now,
 		echoes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_link_echoes_total",
-			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within a second), disconnected (nothing at the peer can be reached) or forbidden (the own server lets no echo through)."},
+			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within a second), unjudged (the same, while this site answered itself late, so that it says nothing of the link), disconnected (nothing at the peer can be reached) or forbidden (the own server lets no echo through)."},
 			[]string{"peer", "outcome"}),
 		trips: metric.NewHistograms("aurora_link_echo_seconds", "Round trips of the echoes to a peer.", "peer",
 			[]float64{.0005, .001, .0025, .005, .01, .02, .04, .08, .16, .32, .64, 1}),
@@ -95,14 +100,35 @@ func (p prober) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(due) == 0 {
+		return nil
+	}
+	strained := make(chan bool, 1)
+	go func() { strained <- p.strained(ctx) }()
 	results := p.sendAll(ctx, slices.Sorted(maps.Keys(due)), patience)
-	for peer, every := range due {
-		id := federation.LinkID(p.bus.Site().ID, peer)
-		e := results[id]
-		e.Every = every
-		results[id] = e
+	busy := <-strained
+	for peer, e := range results {
+		if busy && e.Outcome == federation.Lost {
+			p.echoes.WithLabelValues(string(peer), unjudged).Inc()
+			delete(results, peer)
+			continue
+		}
+		e.Every = due[peer]
+		results[peer] = e
 	}
 	return p.record(ctx, results)
+}
+
+// unjudged is the outcome, in the metric, of an echo that was lost while this site was strained.
+const unjudged = "unjudged"
+
+// strained reports whether an echo to this site itself is late.
+func (p prober) strained(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	begun := time.Now()
+	_, err := function.Ask(ctx, p.bus, p.bus.Site().ID, ask.Echo, ask.None{})
+	return err == nil && time.Since(begun) > strain || fault.Is(err, fault.Timeout)
 }
 
 // due is the peers that are to be probed now, and how often each is.
@@ -147,11 +173,10 @@ func pace(peers int) time.Duration {
 	return interval * time.Duration(max((peers+eachSecond-1)/eachSecond, 1))
 }
 
-// sendAll sends one echo to each of the peers, and returns what became of them by the link's id.
-func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait time.Duration) map[string]federation.Echo {
+// sendAll sends one echo to each of the peers, and returns what became of them.
+func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait time.Duration) map[federation.SiteID]federation.Echo {
 	var (
-		own     = p.bus.Site().ID
-		results = make(map[string]federation.Echo, len(peers))
+		results = make(map[federation.SiteID]federation.Echo, len(peers))
 		mu      sync.Mutex
 		all     sync.WaitGroup
 		slots   = make(chan struct{}, atOnce)
@@ -164,10 +189,9 @@ func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait tim
 			if e.Outcome == federation.Lost && wait < patience {
 				return // an echo that was not waited for is not lost
 			}
-			p.echoes.WithLabelValues(string(peer), string(e.Outcome)).Inc()
 			mu.Lock()
 			defer mu.Unlock()
-			results[federation.LinkID(own, peer)] = e
+			results[peer] = e
 		})
 	}
 	all.Wait()
@@ -175,9 +199,14 @@ func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait tim
 }
 
 // record notes what became of echoes, and tells of the links that are now another.
-func (p prober) record(ctx context.Context, results map[string]federation.Echo) error {
+func (p prober) record(ctx context.Context, results map[federation.SiteID]federation.Echo) error {
 	own := p.bus.Site().ID
-	changes, err := p.store.RecordEchoes(ctx, own, results, p.now(), p.thresholds)
+	echoes := make(map[string]federation.Echo, len(results)) // by the link's id
+	for peer, e := range results {
+		p.echoes.WithLabelValues(string(peer), string(e.Outcome)).Inc()
+		echoes[federation.LinkID(own, peer)] = e
+	}
+	changes, err := p.store.RecordEchoes(ctx, own, echoes, p.now(), p.thresholds)
 	if err != nil {
 		return fmt.Errorf("recording the echoes: %w", err)
 	}

@@ -71,6 +71,34 @@ func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
 	})
 }
 
+// A site that answers itself late says nothing of a peer that does not answer.
+func TestASiteThatIsTooBusyMarksNoPeer(t *testing.T) {
+	s := hub(t, "")
+	other := natstest.Bus(t, s, "site-a", "busy").Conn()
+	own := make([]*natsio.Subscription, 500) // of its queue, so that nearly every echo to itself comes to one of these
+	for i := range own {
+		var err error
+		if own[i], err = other.QueueSubscribe(subject.Echo("site-a"), "site-a_linkprobe", func(*natsio.Msg) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	silent, err := other.SubscribeSync(subject.Echo("site-b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, _ := probing(t, s, "site-a", "site-b")
+	natstest.Eventually(t, "several echoes are lost", func() bool { n, _, err := silent.Pending(); return err == nil && n >= 4 })
+	if l := link(); l.Status != federation.Healthy || len(l.Probe.Trips) > 0 {
+		t.Errorf("the link is %s (%s), after %v", l.Status, l.Cause, l.Probe.Trips)
+	}
+	for _, sub := range own {
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Eventually(t, "the link is marked", func() bool { l := link(); return l.Status == federation.LinkDegraded && l.Cause == federation.EchoLost })
+}
+
 // hub runs the server of site-a, which wants a password of its leaves where one is given.
 func hub(t *testing.T, password string) *server.Server {
 	t.Helper()

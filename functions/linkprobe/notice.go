@@ -121,10 +121,10 @@ func (p prober) glance(ctx context.Context, choose func(federation.Link) bool, w
 		}
 	}
 	results := p.sendAll(ctx, peers, glance)
-	for id, e := range results {
+	for peer, e := range results {
 		if why != "" && e.Outcome == federation.Disconnected {
 			e.Outcome = why
-			results[id] = e
+			results[peer] = e
 		}
 	}
 	return len(peers), len(results), p.record(ctx, results)
