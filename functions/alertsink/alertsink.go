@@ -145,7 +145,7 @@ func (s sink) take(ctx context.Context, all []signed) error {
 		return err
 	}
 	got, err := s.store.ReceiveAlerts(ctx, rows, func(arrived []store.Arrived) (out []store.Outgoing) {
-		var stored []federation.Alert
+		stored := make([]federation.Alert, 0, len(arrived))
 		for _, a := range arrived {
 			if a.Arrival == store.Stored {
 				stored = append(stored, a.Alert)

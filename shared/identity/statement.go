@@ -28,15 +28,18 @@ type Statement struct {
 	Body      []byte
 }
 
-// append adds the one form in which a statement is signed. No part before the body
-// can hold a newline: kinds are constants, sites and subjects have none by their
-// form, and a signature is base64.
-func (s Statement) append(b []byte) []byte {
-	b = slices.Grow(b, 64+len(s.Site)+len(s.Subject)+len(s.Regarding)+len(s.Body))
+// append adds the one form in which a statement is signed.
+func (s Statement) append(b []byte) []byte { return append(s.appendHead(b, len(s.Body)), s.Body...) }
+
+// appendHead adds what is before the body in that form, with room behind it for so many more
+// bytes. No part of it can hold a newline: kinds are constants, sites and subjects have none
+// by their form, and a signature is base64.
+func (s Statement) appendHead(b []byte, room int) []byte {
+	b = slices.Grow(b, 64+len(s.Site)+len(s.Subject)+len(s.Regarding)+room)
 	for _, part := range []string{"auroramesh statement 1", string(s.Kind), s.Site, s.Subject, s.Regarding} {
 		b = append(append(b, part...), '\n')
 	}
-	return append(b, s.Body...)
+	return b
 }
 
 // Sign is the signature of a statement of this site.

@@ -28,7 +28,14 @@ const (
 	nodePrefix = 1
 )
 
-func leafOf(s Statement) hash { return sha256.Sum256(s.append([]byte{leafPrefix})) }
+// leafOf is the hash of the prefix of a leaf and the form in which the statement is signed.
+func leafOf(s Statement) (leaf hash) {
+	h := sha256.New()                                   // in two parts, for a body is large and need not be copied
+	_, _ = h.Write(s.appendHead([]byte{leafPrefix}, 0)) // a hash takes whatever it is given
+	_, _ = h.Write(s.Body)
+	h.Sum(leaf[:0])
+	return leaf
+}
 
 func nodeOf(left, right hash) hash {
 	var b [1 + 2*sha256.Size]byte

@@ -2,14 +2,17 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
@@ -142,57 +145,112 @@ func copyAll[R any](ctx context.Context, conn bun.Conn, rows []R) error {
 		return nil
 	}
 	table := conn.Dialect().Tables().Get(reflect.TypeFor[R]())
+	c := copying[R]{rows: rows, made: []byte(copyHeader)}
 	var names []string
-	fields := make([]*schema.Field, 0, len(table.Fields))
 	for _, f := range table.Fields {
 		if !f.AutoIncrement {
-			names, fields = append(names, f.Name), append(fields, f)
+			names, c.fields = append(names, string(f.SQLName)), append(c.fields, f)
 		}
 	}
-	values := make([]any, len(fields)) // of one row: each is sent before the next is asked for
+	columns := strings.Join(names, ", ")
 	return conn.Raw(func(driver any) error {
 		pg, ok := driver.(*stdlib.Conn)
 		if !ok {
 			return fmt.Errorf("rows cannot be copied on a connection of the type %T", driver)
 		}
-		_, err := pg.Conn().CopyFrom(ctx, pgx.Identifier{table.Name}, names, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-			row := reflect.ValueOf(&rows[i]).Elem()
-			for j, f := range fields {
-				var err error
-				if values[j], err = copyValue(f.Value(row)); err != nil {
-					return nil, fmt.Errorf("the column %s: %w", f.Name, err)
-				}
-			}
-			return values, nil
-		}))
+		// It is asked once for each connection, and says what types the columns have.
+		query := fmt.Sprintf("SELECT %s FROM %s", columns, table.SQLName)
+		described, err := pg.Conn().Prepare(ctx, query, query)
+		if err != nil {
+			return err
+		}
+		c.types = described.Fields
+		_, err = pg.Conn().PgConn().CopyFrom(ctx, &c, fmt.Sprintf("COPY %s (%s) FROM STDIN BINARY", table.SQLName, columns))
 		return err
 	})
 }
 
-// copyValue is a value of a row as COPY sends it, nil for NULL.
-func copyValue(v reflect.Value) (any, error) {
-	switch v.Kind() { //nolint:exhaustive // the others have a form of their own
-	case reflect.String:
-		return v.String(), nil
-	case reflect.Int, reflect.Int64:
-		return v.Int(), nil
-	case reflect.Pointer:
+// What is before and behind the rows in the binary form of COPY.
+const (
+	copyHeader  = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" // no flags, and no more of a header
+	copyTrailer = "\xff\xff"
+)
+
+// copying is rows in the binary form of COPY, each made as it is read.
+type copying[R any] struct {
+	rows   []R // those that are still to be made
+	fields []*schema.Field
+	types  []pgconn.FieldDescription // of the columns of the fields
+	made   []byte                    // and not read yet
+}
+
+// Read implements [io.Reader].
+func (c *copying[R]) Read(p []byte) (int, error) {
+	for len(c.made) < len(p) && len(c.rows) > 0 {
+		c.made = binary.BigEndian.AppendUint16(c.made, uint16(len(c.fields)))
+		row := reflect.ValueOf(&c.rows[0]).Elem()
+		for i, f := range c.fields {
+			var err error
+			if c.made, err = appendCopied(c.made, c.types[i].DataTypeOID, f.Value(row)); err != nil {
+				return 0, fmt.Errorf("the column %s: %w", f.Name, err)
+			}
+		}
+		if c.rows = c.rows[1:]; len(c.rows) == 0 {
+			c.made = append(c.made, copyTrailer...)
+		}
+	}
+	if len(c.made) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.made)
+	c.made = append(c.made[:0], c.made[n:]...)
+	return n, nil
+}
+
+// year2000 is from when on PostgreSQL counts, in microseconds since 1970.
+const year2000 = 946_684_800_000_000
+
+// appendCopied appends a value of a row, with its length before it, as COPY reads one of the
+// type of a column.
+func appendCopied(b []byte, oid uint32, v reflect.Value) ([]byte, error) {
+	const null = math.MaxUint32 // in place of the length
+	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
-			return nil, nil //nolint:nilnil // it is NULL
+			return binary.BigEndian.AppendUint32(b, null), nil
 		}
-		return copyValue(v.Elem())
+		v = v.Elem()
 	}
-	switch v := v.Interface().(type) {
-	case timestamp:
-		if v.IsZero() {
-			return nil, nil //nolint:nilnil // it is NULL
+	begin := len(b)
+	b = binary.BigEndian.AppendUint32(b, null)
+	switch {
+	case v.Kind() == reflect.String:
+		b = append(b, v.String()...)
+	case v.CanInt() && oid == pgtype.Int8OID:
+		b = binary.BigEndian.AppendUint64(b, uint64(v.Int()))
+	case v.CanInt() && oid == pgtype.Int4OID && v.Int() == int64(int32(v.Int())):
+		b = binary.BigEndian.AppendUint32(b, uint32(v.Int()))
+	default:
+		switch v := v.Addr().Interface().(type) {
+		case *timestamp:
+			if v.IsZero() {
+				return b, nil
+			}
+			b = binary.BigEndian.AppendUint64(b, uint64(v.UnixMicro()-year2000))
+		case texter:
+			_, text, _, err := v.text()
+			if err != nil {
+				return nil, err
+			}
+			if oid == pgtype.JSONBOID {
+				b = append(b, 1) // the version of its form
+			}
+			b = append(b, text...)
+		default:
+			return nil, fmt.Errorf("no value of the type %T is copied to a column of the type %d", v, oid)
 		}
-		return v.Time, nil
-	case texter:
-		_, text, _, err := v.text()
-		return text, err
 	}
-	return nil, fmt.Errorf("no value of the type %s is copied", v.Type())
+	binary.BigEndian.PutUint32(b[begin:], uint32(len(b)-begin-4))
+	return b, nil
 }
 
 // columnOf is what rows have in a field: the type of its column, and an array of the

@@ -120,12 +120,12 @@ type markRow struct {
 	CreatedAt     timestamp         `bun:"created_at"`
 }
 
-func marksOf(a alertRow) []markRow {
+// appendMarks appends the marks of an alert.
+func appendMarks(rows []markRow, a alertRow) []markRow {
 	mark := markRow{AlertID: a.ID, CreatedAt: a.CreatedAt}
 	if a.OriginSite != nil {
 		mark.Site = *a.OriginSite
 	}
-	rows := make([]markRow, 0, len(a.IOCs)+len(a.MitreTechniques))
 	add := func(kind, value string) {
 		mark.Kind, mark.Value, mark.Head = kind, value, head(value)
 		rows = append(rows, mark)
@@ -156,7 +156,7 @@ func mark(p *pipe, alerts ...alertRow) error {
 func allMarksOf(alerts []alertRow) []markRow {
 	rows := make([]markRow, 0, 4*len(alerts))
 	for _, a := range alerts {
-		rows = append(rows, marksOf(a)...)
+		rows = appendMarks(rows, a)
 	}
 	return rows
 }

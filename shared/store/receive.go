@@ -5,13 +5,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
@@ -43,49 +39,7 @@ type Received struct {
 // tell makes what must be published with it, given those two, and may be nil.
 // Of doubles within as the newest counts, and every other one is a replay. In the transaction of the alert one which is here
 // now is refused no longer; those that were refused are noted too.
-//
-// Many go in two transactions at once, each with all that belongs to its alerts. Where
-// it fails some may be stored, and are replays the next time.
-func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused ...RefusedAlert) (Received, error) {
-	if !s.dialect.copies || len(as) < 2*worthCopying {
-		return s.receiveTogether(ctx, as, tell, refused)
-	}
-	// By their hashes, so that all versions of an alert are in the same.
-	var halves [2][]federation.Alert
-	in := make([]int, len(as)) // which half
-	for i, a := range as {
-		if a.DedupHash[len(a.DedupHash)-1]%2 == 1 {
-			in[i] = 1
-		}
-		halves[in[i]] = append(halves[in[i]], a)
-	}
-	var of [2]Received
-	var failures [2]error
-	var other sync.WaitGroup
-	other.Go(func() {
-		defer func() {
-			if p := recover(); p != nil { // nobody above does that for this goroutine
-				failures[1] = fmt.Errorf("storing alerts from peers panicked: %v", p)
-			}
-		}()
-		of[1], failures[1] = s.receiveTogether(ctx, halves[1], tell, nil)
-	})
-	of[0], failures[0] = s.receiveTogether(ctx, halves[0], tell, refused)
-	other.Wait()
-	if err := cmp.Or(failures[0], failures[1]); err != nil {
-		return Received{}, err
-	}
-	got := Received{Arrivals: make([]Arrival, len(as)), Queued: append(of[0].Queued, of[1].Queued...)}
-	var next [2]int
-	for i, half := range in {
-		got.Arrivals[i] = of[half].Arrivals[next[half]]
-		next[half]++
-	}
-	return got, nil
-}
-
-// receiveTogether is ReceiveAlerts in one transaction.
-func (s *Store) receiveTogether(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused []RefusedAlert) (got Received, err error) {
+func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell func([]Arrived) []Outgoing, refused ...RefusedAlert) (got Received, err error) {
 	if len(as)+len(refused) == 0 {
 		return Received{Arrivals: []Arrival{}}, nil
 	}
@@ -157,32 +111,43 @@ func (s *Store) receive(ctx context.Context, p *pipe, as []federation.Alert, fre
 		}
 	}
 	sortByOrigin(rows)
+	var later []int // in as; a first version is newer than none
+	for _, r := range rows {
+		if r.Version > 1 {
+			later = append(later, newest[r.DedupHash])
+		}
+	}
 	readmit(p, as)
 	// Of a retracted alert that is not here there is nothing to store.
-	stored, err := fresh(ctx, p, slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return !r.RetractedAt.IsZero() }))
+	stored, err := fresh(ctx, p, slices.DeleteFunc(rows, func(r alertRow) bool { return !r.RetractedAt.IsZero() }))
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, r := range stored {
 		arrivals[newest[r.DedupHash]] = Stored
 	}
-	kept := slices.Clone(as) // as they stand in the database, where they arrived
-	for _, r := range rows {
-		i := newest[r.DedupHash]
-		if arrivals[i] == Stored || r.Version == 1 { // a first version is newer than none
+	kept := map[int]federation.Alert{} // what was here, as it stands now
+	for _, i := range later {
+		if arrivals[i] == Stored {
 			continue
 		}
-		updated, err := s.supersede(ctx, p, &kept[i])
+		a := as[i]
+		updated, err := s.supersede(ctx, p, &a)
 		if err != nil {
 			return nil, nil, err
 		}
 		if updated {
-			arrivals[i] = Updated
+			arrivals[i], kept[i] = Updated, a
 		}
 	}
+	arrived = make([]Arrived, 0, len(as))
 	for i, arrival := range arrivals {
-		if arrival != Replayed {
+		switch arrival {
+		case Stored:
+			arrived = append(arrived, Arrived{as[i], arrival})
+		case Updated:
 			arrived = append(arrived, Arrived{kept[i], arrival})
+		case Replayed:
 		}
 	}
 	return arrivals, arrived, nil
@@ -208,7 +173,7 @@ func sortByOrigin(rows []alertRow) {
 }
 
 // storeFresh stores alerts that are not here yet, with their marks, and returns them.
-// Those that are here it passes over.
+// Those that are here it passes over. rows are its own from then on.
 type storeFresh func(ctx context.Context, p *pipe, rows []alertRow) (stored []alertRow, err error)
 
 func insertFresh(ctx context.Context, p *pipe, rows []alertRow) ([]alertRow, error) {
@@ -239,13 +204,13 @@ func copyFresh(ctx context.Context, p *pipe, rows []alertRow) ([]alertRow, error
 	for i, r := range rows {
 		hashes[i] = r.DedupHash
 	}
-	tx, err := p.see(ctx)
-	if err != nil {
-		return nil, err
-	}
 	// One by one, by the index: the planner would rather read a table that is not large yet as a whole.
 	var here []string
-	if err := tx.NewRaw("SELECT h FROM unnest(?::text[]) AS h, LATERAL (SELECT FROM alerts WHERE dedup_hash = h LIMIT 1) AS a", pgdialect.Array(hashes)).Scan(ctx, &here); err != nil {
+	p.add(statement{
+		query: "SELECT h FROM unnest($1::text[]) AS h, LATERAL (SELECT FROM alerts WHERE dedup_hash = h LIMIT 1) AS a", args: []any{hashes}, anew: true,
+		row: appendTo(&here),
+	})
+	if _, err := p.see(ctx); err != nil {
 		return nil, err
 	}
 	stored := withHashes(rows, here, false)
@@ -255,13 +220,14 @@ func copyFresh(ctx context.Context, p *pipe, rows []alertRow) ([]alertRow, error
 	return stored, copyAll(ctx, p.conn, allMarksOf(stored))
 }
 
-// withHashes are the rows whose dedup hash is among the given, or those where it is not.
+// withHashes are the rows whose dedup hash is among the given, or those where it is not. They
+// are where all the rows were.
 func withHashes(rows []alertRow, hashes []string, among bool) []alertRow {
 	given := make(map[string]bool, len(hashes))
 	for _, h := range hashes {
 		given[h] = true
 	}
-	return slices.DeleteFunc(slices.Clone(rows), func(r alertRow) bool { return given[r.DedupHash] != among })
+	return slices.DeleteFunc(rows, func(r alertRow) bool { return given[r.DedupHash] != among })
 }
 
 // supersede brings the row of an alert from a peer up to the version of next,
