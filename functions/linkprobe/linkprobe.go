@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -44,7 +45,11 @@ const (
 	// says more of this site than of them.
 	strain = patience / 4
 	// atOnce bounds the echoes that are under way.
-	atOnce = 64
+	atOnce = 256
+	// sending is for how long a round sends echoes: what came of them is noted in the rest of its
+	// time, and whose turn it has not come to is in another round. Without an answer from
+	// thousands of peers a round would not come to its end.
+	sending = 2 * time.Second
 	// glance is how long an echo may take that is sent because something has
 	// happened. One that takes longer is left to those of every second.
 	glance = 150 * time.Millisecond
@@ -173,7 +178,8 @@ func pace(peers int) time.Duration {
 	return interval * time.Duration(max((peers+eachSecond-1)/eachSecond, 1))
 }
 
-// sendAll sends one echo to each of the peers, and returns what became of them.
+// sendAll sends one echo to each of the peers, as far as the time suffices, and returns what
+// became of them. It begins with any of them, so that none is always the last.
 func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait time.Duration) map[federation.SiteID]federation.Echo {
 	var (
 		results = make(map[federation.SiteID]federation.Echo, len(peers))
@@ -181,8 +187,12 @@ func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait tim
 		all     sync.WaitGroup
 		slots   = make(chan struct{}, atOnce)
 	)
-	for _, peer := range peers {
+	begun, first := time.Now(), rand.IntN(len(peers)+1)
+	for _, peer := range slices.Concat(peers[first:], peers[:first]) {
 		slots <- struct{}{}
+		if time.Since(begun) > sending {
+			break
+		}
 		all.Go(func() {
 			defer func() { <-slots }()
 			e := p.send(ctx, peer, wait)

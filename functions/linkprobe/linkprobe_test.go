@@ -284,3 +284,24 @@ func TestOfACrowdEachPeerIsProbedInItsTurn(t *testing.T) {
 		})
 	})
 }
+
+// More peers than can be waited for within a round.
+func TestACrowdThatIsSilentIsFoundOut(t *testing.T) {
+	const crowd = 1100
+	s := natstest.Start(t, "site-a")
+	st := storetest.Open(t)
+	storetest.KnowsMany(t, st, "site-a", crowd, time.Now())
+	silent := natstest.Bus(t, s, "site-a", "peers").Conn()
+	if _, err := silent.Subscribe(subject.Echo("*"), func(*natsio.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	bus := natstest.Bus(t, s, "site-a", "linkprobe")
+	natstest.Run(t, bus, linkprobe.New(15*time.Second, ages, st, bus, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
+	natstest.Within(t, 2*time.Minute, "an echo was lost over every link", func() bool {
+		links, err := st.Links(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(links, func(l federation.Link) bool { return len(l.Probe.Trips) == 0 })
+	})
+}

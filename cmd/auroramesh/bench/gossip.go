@@ -135,6 +135,7 @@ accounts { AURORA { jetstream: enabled
 %s    ]
 } }
 no_auth_user: aurora
+authorization { timeout: 60 }
 `, hub, subject.Domain(hub), filepath.Join(dir, "jetstream"), users.String())
 }
 
