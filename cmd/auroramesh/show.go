@@ -267,15 +267,18 @@ func written(name string, n, most int) error {
 
 // writePosition says which part of a list a page is, and how to have the next.
 func writePosition[T any](w io.Writer, page ask.List[T]) error {
-	end := page.Skip + len(page.Items)
+	end, total := page.Skip+len(page.Items), strconv.Itoa(page.Total)
+	if page.More {
+		total = "more than " + total
+	}
 	var err error
 	switch {
 	case len(page.Items) == 0:
-		_, err = fmt.Fprintf(w, "\nNone of %d.\n", page.Total)
-	case end < page.Total:
-		_, err = fmt.Fprintf(w, "\n%d to %d of %d; the next with --skip %d\n", page.Skip+1, end, page.Total, end)
+		_, err = fmt.Fprintf(w, "\nNone of %s.\n", total)
+	case end < page.Total || page.More:
+		_, err = fmt.Fprintf(w, "\n%d to %d of %s; the next with --skip %d\n", page.Skip+1, end, total, end)
 	default:
-		_, err = fmt.Fprintf(w, "\n%d to %d of %d\n", page.Skip+1, end, page.Total)
+		_, err = fmt.Fprintf(w, "\n%d to %d of %s\n", page.Skip+1, end, total)
 	}
 	return err
 }

@@ -88,7 +88,12 @@ func (q query) page(ctx context.Context, of ask.AlertQuery) (ask.AlertPage, erro
 		return page, err
 	}
 	fitting, err := fit(page.Items, maxListBytes)
-	page.Older = page.Older || len(fitting) < len(page.Items)
+	if len(fitting) < len(page.Items) {
+		page.Older = true
+		if of.Before.IsZero() {
+			page.LookedTo = ask.Place{} // it goes on from its last alert
+		}
+	}
 	page.Items = fitting
 	return page, err
 }

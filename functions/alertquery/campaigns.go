@@ -10,7 +10,7 @@ import (
 )
 
 // CampaignsFor is how long an answer about campaigns is given again. Every open page of
-// the console asks, and each answer reads all that came in a day.
+// the console asks, and each answer reads what came in a day.
 const CampaignsFor = 15 * time.Second
 
 // maxRemembered bounds how many different questions are remembered.
@@ -39,7 +39,7 @@ func (q query) campaigns(ctx context.Context, of ask.CampaignQuery) (ask.Campaig
 	if err != nil {
 		return ask.CampaignList{}, err
 	}
-	for _, c := range found {
+	for _, c := range found.Items {
 		for i := range c.Sites {
 			c.Sites[i] = cmp.Or(c.Sites[i], q.bus.Site().ID)
 		}
@@ -47,6 +47,6 @@ func (q query) campaigns(ctx context.Context, of ask.CampaignQuery) (ask.Campaig
 	if len(q.found.answers) >= maxRemembered {
 		clear(q.found.answers)
 	}
-	q.found.answers[of] = answer{ask.CampaignList{Items: found}, now}
+	q.found.answers[of] = answer{found, now}
 	return q.found.answers[of].list, nil
 }

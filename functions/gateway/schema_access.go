@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"maps"
+	"strconv"
 
 	"github.com/auroramesh/auroramesh/shared/access"
+	"github.com/auroramesh/auroramesh/shared/ask"
 )
 
 // accessDocs is [fieldDocs] for what is about keys and the audit log.
@@ -42,7 +44,8 @@ func accessDocs() map[string]map[string]property {
 // listDocs is what the document says of a list.
 func listDocs(items string) map[string]property {
 	return map[string]property{
-		"items": says(items), "total": says("How many there are in all"),
+		"items": says(items), "total": says("How many there are in all, or, with more, how many were counted"),
+		"more": says("True where there are more than total; of alerts at most " + strconv.Itoa(ask.MaxCounted) + " are counted. The last page says how many there are"),
 		"skip": says("How many come before this page"), "limit": says("How many this page may have"),
 	}
 }

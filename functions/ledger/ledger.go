@@ -354,11 +354,11 @@ func (l ledger) reaches(ctx context.Context, site federation.SiteID) bool {
 
 // countOf is how many alerts of a peer are in this site's queue.
 func (l ledger) countOf(ctx context.Context, peer federation.SiteID) (int, error) {
-	page, err := l.store.ListAlerts(ctx, ask.AlertFilter{Page: ask.Page{Limit: 1}, Source: federation.FederatedSource + string(peer)})
+	total, err := l.store.CountAlerts(ctx, federation.FederatedSource+string(peer))
 	if err != nil {
 		return 0, fmt.Errorf("counting the alerts of %s: %w", peer, err)
 	}
-	return page.Total, nil
+	return total, nil
 }
 
 func setPending(d *federation.Delivery, lanes []*jetstream.ConsumerInfo) {

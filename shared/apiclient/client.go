@@ -224,13 +224,13 @@ func letterPath(id function.LetterID) string {
 // the pages: another may then be read twice, or not at all.
 func All[T any](ctx context.Context, read func(context.Context, ask.Page) (ask.List[T], error)) (ask.List[T], error) {
 	all, err := read(ctx, ask.Page{Limit: ask.MaxLimit})
-	for err == nil && len(all.Items) < all.Total {
+	for err == nil && (len(all.Items) < all.Total || all.More) {
 		var more ask.List[T]
 		more, err = read(ctx, ask.Page{Skip: len(all.Items), Limit: ask.MaxLimit})
 		if len(more.Items) == 0 {
 			break
 		}
-		all.Items, all.Total = append(all.Items, more.Items...), more.Total
+		all.Items, all.Total, all.More = append(all.Items, more.Items...), more.Total, more.More
 	}
 	return all, err
 }

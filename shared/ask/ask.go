@@ -75,12 +75,17 @@ func (p Page) WithDefaults() Page {
 	return p
 }
 
-// List is one page of a list of Total items.
+// MaxCounted is how many alerts are counted for the total of a list.
+const MaxCounted = 10_000
+
+// List is one page of a list of Total items, or of more than that.
 type List[T any] struct {
 	Items []T `json:"items"`
 	Total int `json:"total"`
-	Skip  int `json:"skip"`
-	Limit int `json:"limit"`
+	// More says that there are more than Total, which were not counted.
+	More  bool `json:"more,omitempty"`
+	Skip  int  `json:"skip"`
+	Limit int  `json:"limit"`
 }
 
 // AlertFilter chooses alerts. An empty field chooses all.

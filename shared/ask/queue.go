@@ -128,9 +128,13 @@ func (q AlertQuery) Validate() error {
 // AlertPage is a page of the queue. Its alerts are without raw logs and the ends of long descriptions.
 type AlertPage struct {
 	Items []federation.Alert `json:"items"`
-	// Older and Newer say whether there is more on that side of the page.
+	// Older and Newer say whether there is more on that side of the page, or may be.
 	Older bool `json:"older"`
 	Newer bool `json:"newer"`
+	// LookedTo is where the search for what fills the page has stopped, for it looks at a
+	// bounded number of alerts; it goes on from there. Zero: there was no need to stop.
+	// Beyond it the page has only what begins an IOC or a technique with the text.
+	LookedTo Place `json:"looked_to,omitzero"`
 }
 
 // CampaignQuery asks for what came within a time.
@@ -192,6 +196,9 @@ type Campaign struct {
 // CampaignList is the campaigns of a time, IOCs before techniques and the latest first.
 type CampaignList struct {
 	Items []Campaign `json:"items"`
+	// Since is from when on alerts were looked at, where so many have come within the time
+	// that it is only the newest. Zero: all of the time.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // MaxUpdates is how many alerts one [AlertsUpdate] may change.

@@ -392,6 +392,37 @@ func alertsComeInPages(t *testing.T, f fixture) {
 	equal(t, "past the end", past, ask.List[federation.Alert]{Items: []federation.Alert{}, Total: 120, Skip: 1000, Limit: 10})
 }
 
+// More than so many are not counted, but the last page tells.
+func alertsAreCountedSoFar(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	var as []federation.Alert
+	for i := range 9 {
+		as = append(as, received(t, fmt.Sprint(i)))
+	}
+	must(s.ReceiveAlerts(t.Context(), as, nil))(t)
+	equal(t, "all that there are", must(s.CountAlerts(t.Context(), as[0].Source))(t), 9)
+	total := func(skip, limit int) []any {
+		t.Helper()
+		page := must(s.ListAlerts(t.Context(), ask.AlertFilter{Page: ask.Page{Skip: skip, Limit: limit}}))(t)
+		return []any{len(page.Items), page.Total, page.More}
+	}
+	for _, c := range []struct {
+		counted, skip, limit int
+		want                 []any
+	}{
+		{9, 0, 4, []any{4, 9, false}},
+		{8, 0, 4, []any{4, 8, true}},
+		{5, 0, 9, []any{9, 9, true}}, // never fewer than there are on the page
+		{5, 4, 4, []any{4, 8, true}},
+		{5, 8, 4, []any{1, 9, false}}, // the last page
+		{5, 0, 20, []any{9, 9, false}},
+		{5, 20, 4, []any{0, 5, true}},
+	} {
+		s.reach.counted = c.counted
+		equal(t, fmt.Sprintf("%d counted, from %d at most %d", c.counted, c.skip, c.limit), total(c.skip, c.limit), c.want)
+	}
+}
+
 func alertsAreFiltered(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	for i, sev := range federation.Severities() {
@@ -460,10 +491,11 @@ func listsUseIndexes(t *testing.T, f fixture) {
 		t.Fatal(err)
 	}
 	list := func(f ask.AlertFilter) string {
-		return newest(chosen(s.reader.NewSelect().Model((*alertRow)(nil)), f), f.WithDefaults()).String()
+		f.Page = f.WithDefaults()
+		return pageOf(s.reader, f).String()
 	}
 	count := func(f ask.AlertFilter) string {
-		return chosen(s.reader.NewSelect().Model((*alertRow)(nil)), f).ColumnExpr("count(*)").String()
+		return s.reach.count(s.reader, f).String()
 	}
 	for _, test := range []struct{ name, query string }{
 		{"alerts_titles", list(ask.AlertFilter{})},

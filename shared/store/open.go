@@ -97,7 +97,7 @@ func overPostgres(config *pgx.ConnConfig, limits Limits) *Store {
 	pool.SetConnMaxIdleTime(limits.MaxIdleTime)
 	pool.SetConnMaxLifetime(limits.MaxLifetime)
 	db := bun.NewDB(pool, postgres.bun())
-	return &Store{dialect: postgres, reader: db, writer: db}
+	return &Store{reach: defaultReach, dialect: postgres, reader: db, writer: db}
 }
 
 // Settings of every SQLite connection. An alert that was acknowledged must
@@ -114,7 +114,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 		}
 		pool.SetMaxOpenConns(1)
 		db := bun.NewDB(pool, sqlite.bun())
-		return &Store{dialect: sqlite, reader: db, writer: db}, nil
+		return &Store{reach: defaultReach, dialect: sqlite, reader: db, writer: db}, nil
 	}
 	if path == "" || strings.HasPrefix(path, "//") || strings.ContainsRune(path, 0) {
 		return nil, badDSN("sqlite:"+path, "sqlite:PATH with the path of a file, e.g. sqlite:data/site.db or sqlite:/var/lib/auroramesh/site.db")
@@ -142,7 +142,7 @@ func openSQLite(ctx context.Context, path string) (*Store, error) {
 	conns := max(4, runtime.GOMAXPROCS(0))
 	readers.SetMaxOpenConns(conns)
 	readers.SetMaxIdleConns(conns)
-	return &Store{dialect: sqlite, reader: bun.NewDB(readers, sqlite.bun()), writer: bun.NewDB(writers, sqlite.bun())}, nil
+	return &Store{reach: defaultReach, dialect: sqlite, reader: bun.NewDB(readers, sqlite.bun()), writer: bun.NewDB(writers, sqlite.bun())}, nil
 }
 
 // pingSQLite opens the first connection. Two programs that open a new file at once

@@ -195,7 +195,10 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 			list(ask.AlertFilter{}), list(ask.AlertFilter{Severity: federation.High}), list(ask.AlertFilter{Status: federation.New}),
 			list(ask.AlertFilter{Source: "wazuh"}), list(ask.AlertFilter{TLP: federation.TLPGreen}), list(ask.AlertFilter{Severity: federation.High, Source: "wazuh"}),
 		},
+		"CountAlerts": one(func(ctx context.Context, s *Store) error { _, err := s.CountAlerts(ctx, "wazuh"); return err }),
 		"PageAlerts": {
+			page(ask.AlertQuery{Text: "beacon"}), page(ask.AlertQuery{Text: "no such thing", Severity: federation.High}), page(ask.AlertQuery{Text: "203.0.113.7", Status: federation.New, Before: ask.PlaceOf(other)}),
+			page(ask.AlertQuery{Severity: federation.High, Status: federation.New, Origin: ask.OriginPeers}),
 			page(ask.AlertQuery{}), page(ask.AlertQuery{Severity: federation.High}), page(ask.AlertQuery{Status: federation.New}),
 			page(ask.AlertQuery{Origin: ask.OriginLocal}), page(ask.AlertQuery{Origin: ask.OriginPeers}), page(ask.AlertQuery{Origin: "site:site-b"}),
 			page(ask.AlertQuery{After: ask.PlaceOf(other)}), page(ask.AlertQuery{Before: ask.PlaceOf(other), Severity: federation.High}),

@@ -21,12 +21,16 @@ func (s *Store) PageAlerts(ctx context.Context, q ask.AlertQuery) (ask.AlertPage
 	page := ask.AlertPage{Items: []federation.Alert{}}
 	err := s.read(ctx, "reading a page of the queue", func(ctx context.Context, tx bun.Tx) error {
 		// In two steps: which, from an index alone, and then these as they are.
-		var ids []string
-		if err := s.beside(tx.NewSelect().Model((*alertRow)(nil)), q, q.Limit+1).Scan(ctx, &ids); err != nil {
+		found, end, err := s.reach.lookFor(ctx, tx, q)
+		if err != nil {
 			return err
 		}
-		more := len(ids) > q.Limit
-		ids = ids[:min(len(ids), q.Limit)]
+		more := len(found) > q.Limit || !end.IsZero()
+		var ids []string
+		for _, f := range found[:min(len(found), q.Limit)] {
+			ids = append(ids, f.ID)
+		}
+		page.LookedTo = end
 		if !q.Before.IsZero() {
 			page.Newer, page.Older = more, true
 		} else {
@@ -49,48 +53,6 @@ func (s *Store) PageAlerts(ctx context.Context, q ask.AlertQuery) (ask.AlertPage
 		return ask.AlertPage{}, err
 	}
 	return page, nil
-}
-
-// beside chooses the ids of a page, from its place on.
-func (s *Store) beside(q *bun.SelectQuery, of ask.AlertQuery, limit int) *bun.SelectQuery {
-	q = q.Column("id")
-	if of.Severity != "" {
-		q = q.Where("severity = ?", of.Severity)
-	}
-	if of.Status != "" {
-		q = q.Where("status = ?", of.Status)
-	}
-	site, one := strings.CutPrefix(of.Origin, ask.OriginSitePrefix)
-	switch {
-	case one:
-		q = q.Where("source = ?", federation.FederatedSource+site)
-	case of.Origin == ask.OriginLocal:
-		q = q.Where("origin_site IS NULL")
-	case of.Origin == ask.OriginPeers:
-		q = q.Where("origin_site IS NOT NULL")
-	}
-	if text := strings.ToLower(strings.TrimSpace(of.Text)); text != "" {
-		from, until := prefixed(text)
-		q = q.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
-			return q.Where(`lower(title) LIKE ? ESCAPE '\'`, "%"+likeEscaper.Replace(text)+"%").
-				WhereOr("id IN (SELECT alert_id FROM alert_marks WHERE head >= ? AND head < ?)", from, until)
-		})
-	}
-	if !of.Since.IsZero() {
-		q = q.Where("created_at >= ?", stamp(of.Since))
-	}
-	if !of.Until.IsZero() {
-		q = q.Where("created_at < ?", stamp(of.Until))
-	}
-	switch {
-	case !of.Before.IsZero():
-		q = q.Where("(created_at, id) > (?, ?)", stamp(of.Before.At), of.Before.ID).OrderExpr("created_at ASC, id ASC")
-	case !of.After.IsZero():
-		q = q.Where("(created_at, id) < (?, ?)", stamp(of.After.At), of.After.ID).OrderExpr("created_at DESC, id DESC")
-	default:
-		q = q.OrderExpr("created_at DESC, id DESC")
-	}
-	return q.Limit(int64(limit))
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
@@ -192,26 +154,57 @@ type campaignRow struct {
 	Last   timestamp `bun:"last_at"`
 }
 
+func (r campaignRow) mark() [2]string { return [2]string{r.Kind, r.Value} }
+
 // Campaigns returns what alerts of several sites that came since a moment have in
-// common: IOCs before techniques, the latest first. An empty site is this one.
-func (s *Store) Campaigns(ctx context.Context, q ask.CampaignQuery, since time.Time) ([]ask.Campaign, error) {
-	var found []ask.Campaign
+// common: IOCs before techniques, the latest first. An empty site is this one. Where too
+// many have come since then it looks at the newest alone, and says so.
+func (s *Store) Campaigns(ctx context.Context, q ask.CampaignQuery, since time.Time) (ask.CampaignList, error) {
+	var list ask.CampaignList
 	err := s.read(ctx, "looking for campaigns", func(ctx context.Context, tx bun.Tx) error {
+		var last []spot // of so many
+		if err := tx.NewSelect().Model((*markRow)(nil)).Column("created_at").Where("created_at >= ?", stamp(since)).
+			OrderExpr("created_at DESC").Offset(int64(s.reach.common)).Limit(1).Scan(ctx, &last); err != nil {
+			return err
+		}
+		if len(last) > 0 {
+			since = last[0].CreatedAt.Add(time.Microsecond) // of that moment itself not all may be among them
+			list.Since = since
+		}
 		var rows []campaignRow
-		if err := common(tx.NewSelect(), since, q.Limit).Scan(ctx, &rows); err != nil {
+		if err := common(tx.NewSelect(), since, q.Limit).Scan(ctx, &rows); err != nil || len(rows) == 0 {
+			return err
+		}
+		sites, err := sitesOf(ctx, tx, rows, since)
+		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			c := ask.Campaign{Kind: r.Kind, Value: r.Value, Alerts: r.Alerts, First: r.First.Time, Last: r.Last.Time}
-			if err := tx.NewSelect().Distinct().Model((*markRow)(nil)).Column("site").Where("head = ?", head(r.Value)).
-				Where("kind = ?", r.Kind).Where("value = ?", r.Value).Where("created_at >= ?", stamp(since)).Order("site").Scan(ctx, &c.Sites); err != nil {
-				return err
-			}
-			found = append(found, c)
+			list.Items = append(list.Items, ask.Campaign{Kind: r.Kind, Value: r.Value, Sites: sites[r.mark()], Alerts: r.Alerts, First: r.First.Time, Last: r.Last.Time})
 		}
 		return nil
 	})
-	return found, err
+	return list, err
+}
+
+// sitesOf are the sites that have each of these marks, in order. They are read by their
+// time: of all times there may be any number.
+func sitesOf(ctx context.Context, tx bun.Tx, marks []campaignRow, since time.Time) (map[[2]string][]federation.SiteID, error) {
+	var values []string
+	for _, m := range marks {
+		values = append(values, m.Value)
+	}
+	var rows []markRow
+	if err := tx.NewSelect().Distinct().Model(&rows).Column("kind", "value", "site").Where("created_at >= ?", stamp(since)).
+		Where("value IN ?", bun.Tuple(values)).Order("site").Scan(ctx); err != nil {
+		return nil, err
+	}
+	sites := map[[2]string][]federation.SiteID{}
+	for _, r := range rows {
+		mark := [2]string{r.Kind, r.Value}
+		sites[mark] = append(sites[mark], r.Site)
+	}
+	return sites, nil
 }
 
 // common chooses the values that marks of more than one site have. An alert has a

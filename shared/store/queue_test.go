@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -85,6 +86,77 @@ func theQueueIsSearched(t *testing.T, f fixture) {
 	equal(t, "what was edited in", titlesOf(t, s, ask.AlertQuery{Text: "new.ex"}), both[1:])
 }
 
+// Whatever is looked for, its pages together are what one look at everything finds.
+func aSearchLooksSoFar(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	var as []federation.Alert
+	for i := range 120 {
+		a := received(t, fmt.Sprint(i))
+		a.ID, a.CreatedAt = fmt.Sprintf("a-%03d", i), after(time.Duration(i/3)*time.Minute) // three at each moment
+		a.Severity, a.Status = federation.Severities()[i%3], federation.AlertStatuses()[i%2]
+		if i%40 == 5 {
+			a.Title = fmt.Sprint("needle ", i)
+		}
+		if i%30 == 8 {
+			a.IOCs = []federation.IOC{{Type: federation.Domain, Value: fmt.Sprintf("needle-%d.example", i)}}
+		}
+		a.MitreTechniques = []string{"T1071"}
+		as = append(as, a)
+	}
+	must(s.ReceiveAlerts(t.Context(), as, nil))(t)
+	everything := s.reach
+	questions := map[string]ask.AlertQuery{
+		"a text": {Text: "needle"}, "a text that is nowhere": {Text: "haystack"}, "marks that all have": {Text: "t1071"}, "a text and a condition": {Text: "needle", Severity: federation.Severities()[2]},
+		"marks that all have, and a condition": {Text: "T1071", Status: federation.AlertStatuses()[1]}, "two conditions": {Severity: federation.Severities()[1], Status: federation.AlertStatuses()[0]},
+		"conditions that exclude each other": {Severity: federation.Critical, Origin: ask.OriginLocal}, "within a time": {Text: "needle", Since: after(10 * time.Minute), Until: after(30 * time.Minute)},
+	}
+	for name, q := range questions {
+		q.Limit = 4
+		for _, back := range []bool{false, true} {
+			ends := ask.Place{At: after(-time.Hour), ID: "a"}
+			pages := func(r reach) (found []string, looks int) {
+				s.reach = r
+				seen := map[string]bool{}
+				for q, more := q, true; more; looks++ {
+					if back && looks == 0 {
+						q.Before = ends
+					}
+					page := must(s.PageAlerts(t.Context(), q))(t)
+					for _, a := range page.Items {
+						seen[a.ID] = true
+					}
+					next := page.LookedTo
+					if back {
+						if more = page.Newer; next.IsZero() && more {
+							next = ask.PlaceOf(page.Items[0])
+						}
+						q.Before = next
+					} else {
+						if more = page.Older; next.IsZero() && more {
+							next = ask.PlaceOf(page.Items[len(page.Items)-1])
+						}
+						q.After = next
+					}
+					if looks > 200 {
+						t.Fatalf("%s: it does not end", name)
+					}
+				}
+				return slices.Sorted(maps.Keys(seen)), looks
+			}
+			want, _ := pages(everything)
+			got, looks := pages(reach{titles: 13, rows: 7, marks: 5, common: 10})
+			equal(t, fmt.Sprintf("%s, back %t", name, back), got, want)
+			if len(want) == 0 && looks == 1 && name != "conditions that exclude each other" {
+				t.Errorf("%s was looked for among all alerts at once", name)
+			}
+			s.reach = everything
+		}
+	}
+	s.reach = reach{titles: 13, rows: 7, marks: 5}
+	page := must(s.PageAlerts(t.Context(), ask.AlertQuery{Text: "needle-", Limit: 10}))(t)
+	equal(t, "IOCs are found further than titles", []bool{len(page.Items) == 4, page.LookedTo == ask.PlaceOf(as[120-13])}, []bool{true, true})
+}
+
 func campaignsAreOfSeveralSites(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	shared := []federation.IOC{{Type: federation.IP, Value: "203.0.113.7"}}
@@ -100,11 +172,17 @@ func campaignsAreOfSeveralSites(t *testing.T, f fixture) {
 	theirs.CreatedAt, theirs.IOCs, theirs.MitreTechniques = after(time.Hour), shared, []string{"T1071", "T9999"}
 	must(s.ReceiveAlerts(t.Context(), []federation.Alert{theirs}, nil))(t)
 	got := must(s.Campaigns(t.Context(), ask.CampaignQuery{Limit: 5}, t0))(t)
-	equal(t, "campaigns", got, []ask.Campaign{
+	equal(t, "campaigns", got.Items, []ask.Campaign{
 		{Kind: "ip", Value: "203.0.113.7", Sites: []federation.SiteID{"", "site-b"}, Alerts: 3, First: after(time.Minute), Last: after(time.Hour)},
 		{Kind: ask.Technique, Value: "T1071", Sites: []federation.SiteID{"", "site-b"}, Alerts: 4, First: t0, Last: after(time.Hour)},
 	})
-	if got := must(s.Campaigns(t.Context(), ask.CampaignQuery{Limit: 5}, after(30*time.Minute)))(t); len(got) != 0 {
+	s.reach.common = 4 // of 9 marks: those of the peer's alert and, of the last one here, not all
+	got = must(s.Campaigns(t.Context(), ask.CampaignQuery{Limit: 5}, t0))(t)
+	equal(t, "among the newest alone", []any{got.Items, got.Since}, []any{[]ask.Campaign(nil), after(2*time.Minute + time.Microsecond)})
+	s.reach.common = 6
+	got = must(s.Campaigns(t.Context(), ask.CampaignQuery{Limit: 5}, t0))(t)
+	equal(t, "among some more", []any{len(got.Items), got.Since}, []any{2, after(time.Minute + time.Microsecond)})
+	if got := must(s.Campaigns(t.Context(), ask.CampaignQuery{Limit: 5}, after(30*time.Minute)))(t); len(got.Items) != 0 {
 		t.Errorf("within a time in which one site had it: %v", got)
 	}
 }

@@ -40,6 +40,7 @@ type Store struct {
 	reader  *bun.DB
 	writer  *bun.DB  // the same as reader, but in SQLite, which takes one writer at a time
 	texts   sync.Map // of the queries of [Store.asking], by their names
+	reach   reach
 }
 
 // Open opens the database that dsn names: "sqlite:PATH", "sqlite::memory:",

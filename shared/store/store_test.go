@@ -73,7 +73,7 @@ func TestStore(t *testing.T) {
 
 // suite is every test, in the files of what they are about.
 var suite = []func(*testing.T, fixture){
-	pagesGoOnFromAPlace, theQueueIsSearched, campaignsAreOfSeveralSites, minutesOfALinkAreKept,
+	pagesGoOnFromAPlace, theQueueIsSearched, aSearchLooksSoFar, alertsAreCountedSoFar, campaignsAreOfSeveralSites, minutesOfALinkAreKept,
 	dropsAddUp, watchesRoundTrip, aStalledDeliveryMarksItsLink, echoesMarkALink, aNewCauseIsATransition, aNewCauseIsToldOnce, aOneWayFailureIsTwoViews,
 	theFirstKeyOfASiteIsPinned, keysPinnedAtOnceAreOne, aCrowdIsPinnedAtOnce, anAdministratorPinsAndUnpinsKeys, whatIsRefusedExplainsALateLink,
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,

@@ -247,7 +247,7 @@ func (e *end) queue(ctx context.Context) ([]federation.Alert, error) {
 				rows = append(rows, a)
 			}
 		}
-		if skip += len(page.Items); len(page.Items) == 0 || skip >= page.Total {
+		if skip += len(page.Items); len(page.Items) == 0 || skip >= page.Total && !page.More {
 			return rows, nil
 		}
 	}

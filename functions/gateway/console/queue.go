@@ -1,6 +1,8 @@
 package console
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,6 +18,9 @@ import (
 // pageSize is how many alerts one page of the queue shows.
 const pageSize = 50
 
+// lookOn is how long one answer goes on looking for the first alert of a page.
+const lookOn = 300 * time.Millisecond
+
 type queuePage struct {
 	Rows  []federation.Alert
 	First string // the place of the first row
@@ -28,7 +33,11 @@ type queuePage struct {
 	Filtered                         int
 	Campaigns                        bool
 	NewestHref, NewerHref, OlderHref string
-	Actions                          []choice
+	// LookedTo is how far was looked where that is not all. LookOn says that the page goes
+	// on by itself, for there is nothing on it yet.
+	LookedTo *time.Time
+	LookOn   bool
+	Actions  []choice
 }
 
 // choice is one of the values of a filter.
@@ -72,6 +81,61 @@ func (k *Console) queueQuery(values url.Values) (ask.AlertQuery, error) {
 	return q, q.Validate()
 }
 
+// stretch is a part of the queue in which there is nothing of what is looked for: from
+// one place to an older one.
+type stretch struct{ from, to ask.Place }
+
+// String is the stretch as an address holds it.
+func (s stretch) String() string { return s.from.String() + "~" + s.to.String() }
+
+// parseStretch reads what [stretch.String] wrote; of nothing it makes the zero value.
+func parseStretch(text string) (s stretch, err error) {
+	from, to, _ := strings.Cut(text, "~")
+	if s.from, err = ask.ParsePlace(from); err == nil {
+		s.to, err = ask.ParsePlace(to)
+	}
+	return s, err
+}
+
+// lookFor asks for a page, and while nothing is found, for what is older, for a moment.
+// It passes over a stretch in which an earlier answer has found nothing, and gives back
+// the one that is known now.
+func (k *Console) lookFor(ctx context.Context, q ask.AlertQuery, nothing stretch) (ask.AlertPage, stretch, error) {
+	page, err := put(ctx, k, ask.PageAlerts, q)
+	if err != nil || page.LookedTo.IsZero() || !q.Before.IsZero() || len(page.Items) >= pageSize {
+		return page, stretch{}, err
+	}
+	if nothing.to.IsZero() || page.LookedTo.At.After(nothing.from.At) { // the second: more has come since than one look sees
+		if len(page.Items) > 0 {
+			return page, stretch{}, nil
+		}
+		nothing = stretch{page.LookedTo, page.LookedTo}
+	}
+	for until := k.Now().Add(lookOn); ; {
+		q.After = nothing.to
+		older, err := put(ctx, k, ask.PageAlerts, q)
+		if err != nil {
+			return page, nothing, err
+		}
+		if len(older.Items) == 0 && !older.LookedTo.IsZero() {
+			nothing.to = older.LookedTo
+			if k.Now().Before(until) {
+				continue
+			}
+		}
+		page.Items = slices.Concat(page.Items, older.Items)
+		slices.SortFunc(page.Items, func(a, b federation.Alert) int {
+			return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(b.ID, a.ID))
+		})
+		page.Items = slices.CompactFunc(page.Items, func(a, b federation.Alert) bool { return a.ID == b.ID })
+		page.Older, page.LookedTo = older.Older, older.LookedTo
+		if len(page.Items) > pageSize {
+			page.Items, page.Older, page.LookedTo = page.Items[:pageSize], true, ask.Place{}
+		}
+		return page, nothing, nil
+	}
+}
+
 func (k *Console) showQueue(w http.ResponseWriter, r *http.Request) {
 	const title = "Alerts"
 	values := r.URL.Query()
@@ -80,7 +144,12 @@ func (k *Console) showQueue(w http.ResponseWriter, r *http.Request) {
 		k.fail(w, r, "queue", title, err)
 		return
 	}
-	page, err := put(r.Context(), k, ask.PageAlerts, q)
+	nothing, err := parseStretch(values.Get("nothing"))
+	if err != nil {
+		k.fail(w, r, "queue", title, err)
+		return
+	}
+	page, nothing, err := k.lookFor(r.Context(), q, nothing)
 	if err != nil {
 		k.fail(w, r, "queue", title, err)
 		return
@@ -119,10 +188,24 @@ func (k *Console) showQueue(w http.ResponseWriter, r *http.Request) {
 			p.OlderHref = at("after", ask.PlaceOf(last).String())
 		}
 	}
+	if end := page.LookedTo; !end.IsZero() {
+		p.LookedTo, p.LookOn = &end.At, len(page.Items) == 0 && q.Before.IsZero()
+		if q.Before.IsZero() {
+			p.OlderHref = at("after", end.String())
+		} else {
+			p.NewerHref = at("before", end.String())
+		}
+	}
+	v := k.view(r, "queue", title, nil)
+	if !nothing.to.IsZero() {
+		values.Set("nothing", nothing.String())
+		v.Refresh = "/alerts?" + values.Encode()
+	}
 	if !q.After.IsZero() || !q.Before.IsZero() {
 		p.NewestHref = at("", "")
 	}
-	k.show(w, r, http.StatusOK, "queue", k.view(r, "queue", title, p))
+	v.Data = p
+	k.show(w, r, http.StatusOK, "queue", v)
 }
 
 func severityChoices(chosen federation.Severity) (all []choice) {

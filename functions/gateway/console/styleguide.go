@@ -63,6 +63,9 @@ func (k *Console) guide() guidePage {
 	empty := queuePage{Base: k.Base, Where: "The newest alerts"}
 	filtered := empty
 	filtered.Filtered = 2
+	looking, sofar := filtered, queue
+	looking.LookedTo, looking.LookOn, looking.OlderHref = &alerts[0].CreatedAt, true, "/alerts"
+	sofar.LookedTo, sofar.Text = &alerts[0].CreatedAt, "beacon"
 	failed := func(f *fault.Error) trouble {
 		return trouble{Heading: f.Code.Title(), Text: f.Message + "."}
 	}
@@ -82,12 +85,15 @@ func (k *Console) guide() guidePage {
 			part("every severity and status", "queue", "live", queue),
 			reading("for who may only read", "queue", "live", queue),
 			part("nothing chosen by the filters", "queue", "live", filtered),
+			part("nothing found so far", "queue", "live", looking),
+			part("a few found so far", "queue", "live", sofar),
 			part("empty", "queue", "live", empty),
 			{"several chosen", "", k.part("queue", "bulkbar", queuePage{Actions: actions("")}, true)},
 			part("keys", "queue", "keys", queuePage{}),
 			{"campaigns", "campaigns", k.part("campaigns", "live", ask.CampaignList{Items: guideCampaigns()}, true)},
 			part("loading", "queue", "looking", "Looking for what several sites saw …"),
 			part("no campaign", "campaigns", "live", ask.CampaignList{}),
+			{"campaigns among very many alerts", "campaigns", k.part("campaigns", "live", ask.CampaignList{Items: guideCampaigns(), Since: alerts[0].CreatedAt}, true)},
 		}},
 		{"Outcome", false, []guidePart{
 			part("all changed", "outcome", "live", outcomePage{Text: "3 of 3 alerts are resolved.", Back: "/alerts"}),

@@ -5,7 +5,8 @@
 
 import { morph } from '/assets/morph.js';
 
-const { refresh: address, events, page } = document.body.dataset;
+const { events, page } = document.body.dataset;
+let address = document.body.dataset.refresh; // of the live part
 const every = page === 'queue' ? 15_000 : 5_000; // events tell of alerts, but not of latencies
 const patience = 8_000;  // for one answer
 const tooOld = 20_000;   // without an answer
@@ -24,6 +25,9 @@ const state = document.getElementById('live-state');
 /** What to do with the new live part in place of taking it over whole. */
 let take = (live, next) => morph(live, next);
 export function onLive(f) { take = f; }
+
+/** Says from where the live part comes from now on. */
+export function comesFrom(href) { address = href; }
 
 /** Asks for the live part, now or as soon as may be. */
 export function refresh(wait = 0) {

@@ -3,7 +3,7 @@
 // what is new waits behind a button, and only what changed on the page is shown.
 
 import { morph } from '/assets/morph.js';
-import { onLive, refresh } from '/assets/live.js';
+import { comesFrom, onLive, refresh } from '/assets/live.js';
 
 const rows = () => [...document.querySelectorAll('#rows tr')];
 const chosen = () => [...document.querySelectorAll('#rows input:checked')];
@@ -12,7 +12,15 @@ const working = () => chosen().length > 0 || here() !== null && here() !== undef
 
 let waiting = null; // the live part with what is new, where it waits
 
+// A page of few answers says how far it has looked, and one with none so far goes on by itself.
+function goOn(live) {
+  const { here, further } = live.querySelector('#bar')?.dataset ?? {};
+  if (here) comesFrom(here);
+  if (further !== undefined) refresh();
+}
+
 function take(live, next) {
+  goOn(next);
   const known = new Set(rows().map((r) => r.id));
   const fresh = [...next.querySelectorAll('#rows tr')].filter((r) => !known.has(r.id));
   const first = document.getElementById('queue')?.dataset.first ?? '';
@@ -190,6 +198,7 @@ export function start() {
     e.preventDefault();
     change(e.submitter.value, chosen().map((b) => b.value));
   });
+  goOn(document);
   campaigns();
   document.addEventListener('mesh', (e) => { if (e.detail.kind.startsWith('alert-')) campaignsIn(campaignsSoon); });
   count();
