@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
@@ -69,5 +70,27 @@ func TestHowSitesExchangeIsShownWhereOneDoesByTheHub(t *testing.T) {
 	}
 	if got := shown(direct, older); strings.Contains(got, "EXCHANGE") || strings.Contains(got, "direct") {
 		t.Error(got)
+	}
+}
+
+func TestAListSaysWhichPartOfItIsShown(t *testing.T) {
+	for _, c := range []struct {
+		items, total, skip int
+		more               bool
+		want               string
+	}{
+		{0, 0, 0, false, "None of 0."},
+		{50, 120, 50, false, "51 to 100 of 120; the next with --skip 100"},
+		{20, 120, 100, false, "101 to 120 of 120"},
+		{50, 10_000, 0, true, "1 to 50 of more than 10000; the next with --skip 50"},
+		{50, 10_050, 10_000, true, "10001 to 10050 of more than 10050; the next with --skip 10050"},
+	} {
+		var out strings.Builder
+		if err := writePosition(&out, ask.List[int]{Items: make([]int, c.items), Total: c.total, Skip: c.skip, More: c.more}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(out.String()); got != c.want {
+			t.Errorf("%+v is shown as %q", c, got)
+		}
 	}
 }

@@ -5,13 +5,18 @@ import (
 	"html"
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
@@ -326,6 +331,61 @@ func TestAPartOfThePageIsThePageWithoutItsFrame(t *testing.T) {
 	}
 }
 
+// A page with nothing on it goes on from where it has stopped, and shows what comes meanwhile.
+func TestASearchGoesOnWhileItHasFoundNothing(t *testing.T) {
+	s := newSite(t, ":8000")
+	place := func(minute int) ask.Place {
+		return ask.Place{At: noon.Add(time.Duration(minute) * time.Minute), ID: "p"}
+	}
+	alert := func(id string, minute int) federation.Alert {
+		return federation.Alert{ID: id, Title: "The " + id, Severity: federation.High, Status: federation.New, CreatedAt: place(minute).At}
+	}
+	var fresh, looks atomic.Int64
+	answers(t, s, ask.PageAlerts, func(q ask.AlertQuery) (ask.AlertPage, error) {
+		looks.Add(1)
+		s.passed.Add(int64(200 * time.Millisecond))
+		switch {
+		case !q.After.IsZero() && !q.After.At.After(place(-13).At):
+			return ask.AlertPage{Items: []federation.Alert{alert("old", -14)}}, q.Validate()
+		case !q.After.IsZero():
+			return ask.AlertPage{Older: true, LookedTo: ask.Place{At: q.After.At.Add(-time.Minute), ID: "p"}}, q.Validate()
+		case fresh.Load() == 1:
+			return ask.AlertPage{Items: []federation.Alert{alert("fresh", 1)}, Older: true, LookedTo: place(-9)}, q.Validate()
+		}
+		return ask.AlertPage{Older: true, LookedTo: place(-10)}, q.Validate()
+	})
+	here := regexp.MustCompile(`data-here="([^"]*)"( data-further)?`)
+	look := func(path string, further bool, has, lacks string) string {
+		t.Helper()
+		looks.Store(0)
+		page := string(s.do(t, "GET", path, "").body)
+		found := here.FindStringSubmatch(page)
+		if found == nil || (found[2] != "") != further || !strings.Contains(page, has) || lacks != "" && strings.Contains(page, lacks) {
+			t.Errorf("%s has %q, and after %d looks: %s", path, found, looks.Load(), page)
+			return path
+		}
+		return html.UnescapeString(found[1])
+	}
+	next := look("/alerts?q=x", true, "None so far", "The old")
+	if looks.Load() != 3 {
+		t.Errorf("it looked %d times in its moment", looks.Load())
+	}
+	there := look(next+"&part=live", false, "The old", "None so far")
+	if there == next || looks.Load() != 3 {
+		t.Errorf("after %d looks it is at %s, as before", looks.Load(), there)
+	}
+	fresh.Store(1)
+	if page := look(there, false, "The fresh", ""); !strings.Contains(page, "nothing=") {
+		t.Errorf("it goes on from %s", page)
+	}
+	look(there, false, "The old", "")
+	if looks.Load() != 2 {
+		t.Errorf("it looked %d times where it knows that there is nothing", looks.Load())
+	}
+	s.passed.Store(0)
+	look("/alerts?q=x&nothing="+url.QueryEscape(strconv.FormatInt(place(-20).At.UnixMicro(), 10)+"~"+place(-30).String()), false, "The fresh", "The old") // so much has come since that it may not be all
+}
+
 func TestAPageThatCannotBeShownSaysWhyAndWhatToDo(t *testing.T) {
 	s := newSite(t, ":8000") // nothing runs but the gateway
 	for path, want := range map[string]struct {
@@ -336,6 +396,7 @@ func TestAPageThatCannotBeShownSaysWhyAndWhatToDo(t *testing.T) {
 		"/alerts":                 {http.StatusServiceUnavailable, "alertquery"},
 		"/alerts?severity=worst":  {http.StatusUnprocessableEntity, "not valid"},
 		"/alerts?within=ages":     {http.StatusUnprocessableEntity, "not valid"},
+		"/alerts?nothing=here":    {http.StatusUnprocessableEntity, "not valid"},
 		"/alerts?after=somewhere": {http.StatusUnprocessableEntity, "not valid"},
 	} {
 		r := s.do(t, "GET", path, "")

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,8 @@ type site struct {
 	bus *function.Bus
 	reg *prometheus.Registry
 	log *logged
+	// passed is how long after noon it is.
+	passed atomic.Int64
 
 	mu        sync.Mutex
 	noted     []access.Entry
@@ -120,7 +123,7 @@ func newSite(t *testing.T, listen string, functions ...string) *site {
 func (s *site) config(listen string, functions ...string) gateway.Config {
 	return gateway.Config{
 		Site: identity, Listen: listen, Functions: functions, Bus: s.bus, Registry: s.reg,
-		Log: s.log.logger(), Now: func() time.Time { return noon },
+		Log: s.log.logger(), Now: func() time.Time { return noon.Add(time.Duration(s.passed.Load())) },
 	}
 }
 

@@ -137,6 +137,20 @@ func TestEveryCallAsksTheRightQuestion(t *testing.T) {
 	}
 }
 
+func TestAListIsReadToItsEndThoughItsTotalIsNotCounted(t *testing.T) {
+	const items, counted = 950, 300
+	all, err := apiclient.All(t.Context(), func(_ context.Context, p ask.Page) (ask.List[int], error) {
+		page := ask.List[int]{Items: make([]int, min(items-p.Skip, p.Limit)), Total: counted, More: true}
+		if len(page.Items) < p.Limit {
+			page.Total, page.More = items, false
+		}
+		return page, nil
+	})
+	if err != nil || len(all.Items) != items || all.Total != items || all.More {
+		t.Errorf("%d of %d are read, more %t: %v", len(all.Items), all.Total, all.More, err)
+	}
+}
+
 func TestAProblemIsTheFaultThatItWas(t *testing.T) {
 	tests := []struct {
 		name   string

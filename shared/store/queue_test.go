@@ -154,6 +154,8 @@ func aSearchLooksSoFar(t *testing.T, f fixture) {
 	}
 	s.reach = reach{titles: 13, rows: 7, marks: 5}
 	page := must(s.PageAlerts(t.Context(), ask.AlertQuery{Text: "needle-", Limit: 10}))(t)
+	rarer := ask.AlertQuery{Severity: federation.Severities()[1], Status: federation.AlertStatuses()[0], Limit: 10}
+	equal(t, "of two conditions the rarer leads", must(s.PageAlerts(t.Context(), rarer))(t).LookedTo, ask.PlaceOf(as[100])) // the seventh of every third, where the other is every second
 	equal(t, "IOCs are found further than titles", []bool{len(page.Items) == 4, page.LookedTo == ask.PlaceOf(as[120-13])}, []bool{true, true})
 }
 

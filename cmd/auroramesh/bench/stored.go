@@ -24,6 +24,8 @@ const (
 	kept, keptDays = 1_000_000, 30
 	// looks is how often it is asked in a round, whatever it holds.
 	looks = 200
+	// longLooks is the same for what takes long.
+	longLooks = 20
 	// storedAtOnce are the alerts of one transaction that fills it.
 	storedAtOnce = 1000
 )
@@ -40,21 +42,32 @@ type full struct {
 
 // queues ask the site, one question at a time.
 var queues = []Workload{
-	lookAt("newest", "GET /api/v1/alerts: the newest 50", func(ctx context.Context, f *full, _ int) error {
+	lookAt("newest", looks, "GET /api/v1/alerts: the newest 50", func(ctx context.Context, f *full, _ int) error {
 		return f.get(ctx, "/api/v1/alerts?limit=50")
 	}),
-	lookAt("filtered", "GET /api/v1/alerts: the newest 50 critical ones, one in a hundred", func(ctx context.Context, f *full, _ int) error {
+	lookAt("filtered", looks, "GET /api/v1/alerts: the newest 50 critical ones, one in a hundred", func(ctx context.Context, f *full, _ int) error {
 		return f.get(ctx, "/api/v1/alerts?limit=50&severity=critical")
 	}),
-	lookAt("search", "the alerts that have a word in their title or begin an IOC with it, of which there are few", func(ctx context.Context, f *full, _ int) error {
-		return question(ctx, f, ask.PageAlerts, ask.AlertQuery{Text: "a1b2c"})
+	lookAt("search", looks, "the first answer about the alerts that have a word in their title or begin an IOC with it, of which there are few", func(ctx context.Context, f *full, _ int) error {
+		_, err := f.search(ctx, ask.Place{})
+		return err
 	}),
-	lookAt("campaigns", "the campaigns of the last 24 hours or little more, each time others, for an answer is given again for a while", func(ctx context.Context, f *full, i int) error {
+	lookAt("search-all", longLooks, "the same, asked on until the whole queue has been looked at", func(ctx context.Context, f *full, _ int) error {
+		for from, more := (ask.Place{}), true; more; {
+			page, err := f.search(ctx, from)
+			if err != nil {
+				return err
+			}
+			from, more = page.LookedTo, !page.LookedTo.IsZero()
+		}
+		return nil
+	}),
+	lookAt("campaigns", looks, "the campaigns of the last 24 hours or little more, each time others, for an answer is given again for a while", func(ctx context.Context, f *full, i int) error {
 		return question(ctx, f, ask.Campaigns, ask.CampaignQuery{Hours: 24 + i/ask.MaxCampaigns, Limit: ask.MaxCampaigns - i%ask.MaxCampaigns})
 	}),
 }
 
-func lookAt(name, does string, look func(ctx context.Context, f *full, i int) error) Workload {
+func lookAt(name string, times int, does string, look func(ctx context.Context, f *full, i int) error) Workload {
 	return Workload{
 		Name: "queue-" + name, Unit: milliseconds, Goal: "none (it says what the number of alerts costs)",
 		Does:   does + ", at a site that holds 1,000,000",
@@ -69,9 +82,9 @@ func lookAt(name, does string, look func(ctx context.Context, f *full, i int) er
 				return pair{}, fmt.Errorf("choosing an alert: %w", err)
 			}
 			return pair{
-				own: func(ctx context.Context) (Sample, error) { return timed(func(i int) error { return look(ctx, f, i) }) },
+				own: func(ctx context.Context) (Sample, error) { return timed(times, func(i int) error { return look(ctx, f, i) }) },
 				beside: func(ctx context.Context) (Sample, error) {
-					return timed(func(int) error {
+					return timed(times, func(int) error {
 						rows, err := f.db.Query(ctx, "SELECT * FROM alerts WHERE id = $1", id)
 						if err != nil {
 							return err
@@ -86,8 +99,8 @@ func lookAt(name, does string, look func(ctx context.Context, f *full, i int) er
 }
 
 // timed is what each of so many looks takes.
-func timed(look func(i int) error) (Sample, error) {
-	took := make([]time.Duration, looks)
+func timed(times int, look func(i int) error) (Sample, error) {
+	took := make([]time.Duration, times)
 	for i := range took {
 		begun := time.Now()
 		if err := look(i); err != nil {
@@ -105,6 +118,11 @@ func (f *full) get(ctx context.Context, path string) error {
 	}
 	_, err = do(f.client, req, http.StatusOK)
 	return err
+}
+
+// search looks for a word of which there are fewer than a page, from a place on.
+func (f *full) search(ctx context.Context, from ask.Place) (ask.AlertPage, error) {
+	return function.Ask(ctx, f.sites[0].bus, f.sites[0].ID, ask.PageAlerts, ask.AlertQuery{Text: "a1b2c", After: from, Limit: ask.MaxLimit})
 }
 
 // question asks what the console asks.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,8 +19,12 @@ import (
 // pageSize is how many alerts one page of the queue shows.
 const pageSize = 50
 
-// lookOn is how long one answer goes on looking for the first alert of a page.
-const lookOn = 300 * time.Millisecond
+const (
+	// lookOn is how long one answer goes on looking for the first alert of a page.
+	lookOn = 300 * time.Millisecond
+	// settled is after how long no further alert of a moment comes.
+	settled = time.Minute
+)
 
 type queuePage struct {
 	Rows  []federation.Alert
@@ -81,19 +86,32 @@ func (k *Console) queueQuery(values url.Values) (ask.AlertQuery, error) {
 	return q, q.Validate()
 }
 
-// stretch is a part of the queue in which there is nothing of what is looked for: from
-// one place to an older one.
-type stretch struct{ from, to ask.Place }
+// stretch is a part of the queue in which there is nothing of what is looked for: from a
+// moment back to a place.
+type stretch struct {
+	from time.Time
+	to   ask.Place
+}
 
 // String is the stretch as an address holds it.
-func (s stretch) String() string { return s.from.String() + "~" + s.to.String() }
+func (s stretch) String() string {
+	return strconv.FormatInt(s.from.UnixMicro(), 10) + "~" + s.to.String()
+}
 
 // parseStretch reads what [stretch.String] wrote; of nothing it makes the zero value.
 func parseStretch(text string) (s stretch, err error) {
-	from, to, _ := strings.Cut(text, "~")
-	if s.from, err = ask.ParsePlace(from); err == nil {
-		s.to, err = ask.ParsePlace(to)
+	if text == "" {
+		return s, nil
 	}
+	from, to, _ := strings.Cut(text, "~")
+	micros, err := strconv.ParseInt(from, 10, 64)
+	if err != nil {
+		var wrong fault.Fields
+		wrong.Add("nothing", text, "microseconds since 1970, a tilde, and a place")
+		return s, wrong.Err("the place in the queue is not valid")
+	}
+	s.from = time.UnixMicro(micros)
+	s.to, err = ask.ParsePlace(to)
 	return s, err
 }
 
@@ -105,11 +123,14 @@ func (k *Console) lookFor(ctx context.Context, q ask.AlertQuery, nothing stretch
 	if err != nil || page.LookedTo.IsZero() || !q.Before.IsZero() || len(page.Items) >= pageSize {
 		return page, stretch{}, err
 	}
-	if nothing.to.IsZero() || page.LookedTo.At.After(nothing.from.At) { // the second: more has come since than one look sees
+	if nothing.to.IsZero() || page.LookedTo.At.After(nothing.from) { // the second: more has come since than one look sees
 		if len(page.Items) > 0 {
 			return page, stretch{}, nil
 		}
-		nothing = stretch{page.LookedTo, page.LookedTo}
+		nothing = stretch{k.Now().Add(-settled), page.LookedTo}
+		if !q.After.IsZero() {
+			nothing.from = q.After.At
+		}
 	}
 	for until := k.Now().Add(lookOn); ; {
 		q.After = nothing.to
