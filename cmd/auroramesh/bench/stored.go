@@ -82,7 +82,9 @@ func lookAt(name string, times int, does string, look func(ctx context.Context, 
 				return pair{}, fmt.Errorf("choosing an alert: %w", err)
 			}
 			return pair{
-				own: func(ctx context.Context) (Sample, error) { return timed(times, func(i int) error { return look(ctx, f, i) }) },
+				own: func(ctx context.Context) (Sample, error) {
+					return timed(times, func(i int) error { return look(ctx, f, i) })
+				},
 				beside: func(ctx context.Context) (Sample, error) {
 					return timed(times, func(int) error {
 						rows, err := f.db.Query(ctx, "SELECT * FROM alerts WHERE id = $1", id)
