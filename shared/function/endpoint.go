@@ -86,8 +86,8 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 		}
 	}
 	before := b.nc.LastError()
-	request := b.nc.RequestMsgWithContext
-	if b.large.has(msg.Subject) {
+	request, inParts := b.nc.RequestMsgWithContext, b.large.has(msg.Subject)
+	if inParts {
 		request = b.askInParts
 	}
 	answer, err := request(ctx, msg)
@@ -111,7 +111,7 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 			return nil, fmt.Errorf("the answer of %s.%s at %s: %w", e.Function, e.Name, site, err)
 		}
 	}
-	if b.large.again(msg.Subject, answer.Header) {
+	if b.large.note(msg.Subject, answer.Header) && !inParts {
 		return Pass(ctx, b, site, e, data)
 	}
 	if code := answer.Header.Get(micro.ErrorCodeHeader); code != "" {

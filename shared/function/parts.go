@@ -122,8 +122,8 @@ func (l *largeAnswers) has(subj string) bool {
 	return large
 }
 
-// again notes whether an answer is large, and reports whether to ask again, for its parts.
-func (l *largeAnswers) again(subj string, answer nats.Header) bool {
+// note keeps whether an answer is large, and reports whether it can be had in parts alone.
+func (l *largeAnswers) note(subj string, answer nats.Header) bool {
 	switch {
 	case answer.Get(HeaderParts) != "":
 		l.to.Store(subj, true)

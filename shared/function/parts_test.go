@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -117,5 +118,29 @@ func TestASignedAnswerComesInNoParts(t *testing.T) {
 	}
 	if _, err := function.Ask(ctx(t), asker, site, signed, number{overAMessage}); !fault.Is(err, fault.TooLarge) {
 		t.Errorf("a long one: %v", err)
+	}
+}
+
+// Who answers that there are parts, and gives none, is not asked for ever.
+func TestAnAnswerInPartsThatNeverComesIsAnError(t *testing.T) {
+	s := natstest.Start(t, site)
+	nc := natstest.Bus(t, s, site, "liar").Conn()
+	var asked atomic.Int64
+	if _, err := nc.Subscribe(subject.Function(site, "long", "text"), func(msg *nats.Msg) {
+		asked.Add(1)
+		answer := nats.NewMsg("")
+		answer.Header = nats.Header{micro.ErrorCodeHeader: {string(fault.TooLarge)}, micro.ErrorHeader: {"too large"}, function.HeaderParts: {"yes"}}
+		if err := msg.RespondMsg(answer); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := function.Ask(ctx(t), natstest.Bus(t, s, site, "asker"), site, longText, number{7})
+	if n := asked.Load(); !fault.Is(err, fault.TooLarge) || n != 2 {
+		t.Errorf("asked %d times: %v", n, err)
 	}
 }
