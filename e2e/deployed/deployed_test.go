@@ -1,9 +1,10 @@
 //go:build linux
 
-// Package deployed_test runs two sites as they are deployed, but without containers:
+// Package deployed_test runs sites as they are deployed, but without containers:
 // each from the directory that `auroramesh site` makes, with a real NATS server over
-// TLS, a PostgreSQL server, and two processes of every function. Half of the processes
-// are killed, and the rest do the work. It runs where AURORAMESH_DEPLOYED is set.
+// TLS. Two have a PostgreSQL server and two processes of every function, of which half
+// are killed, and the rest do the work; others are behind relays, or exchange by a hub.
+// It runs where AURORAMESH_DEPLOYED is set.
 package deployed_test
 
 import (
