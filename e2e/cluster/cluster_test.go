@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/site"
@@ -375,4 +376,92 @@ func TestAHubOfThreeLosesANodeUnderLoadAndNothingElse(t *testing.T) {
 		natstest.Within(t, patience, name+" is on three servers again", func() bool { return whole(name) })
 	}
 	t.Logf("%d alerts of the hub and %d of the leaf crossed, with %s killed", len(fromA), len(fromB), leader)
+}
+
+// What many messages are stored with is one decision of the three servers: where their leader is
+// killed in the midst of it they are tried again, and the stream holds each once, where it is said to be.
+func TestMessagesThatGoInBatchesOutliveTheirLeader(t *testing.T) {
+	nodes := cluster(t)
+	var clients []string
+	for _, n := range nodes {
+		clients = append(clients, "nats://"+local(n.Client))
+	}
+	connecting, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	bus, err := function.Connect(connecting, natstest.Identity(hub), "test", strings.Join(clients, ","), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(bus.Conn().Close)
+	bus.Identify(natstest.Key(t, hub), nil)
+	var leader string
+	asked := func(do func(context.Context) (jetstream.Stream, error)) bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		s, err := do(ctx)
+		if err != nil || s.CachedInfo().Cluster == nil {
+			return false
+		}
+		leader = s.CachedInfo().Cluster.Leader
+		return leader != ""
+	}
+	config := stream.Alerts(hub, stream.Limits{})
+	config.Replicas = 3
+	natstest.Within(t, patience, "the cluster makes a stream", func() bool {
+		return asked(func(ctx context.Context) (jetstream.Stream, error) {
+			return bus.JetStream().CreateOrUpdateStream(ctx, config)
+		})
+	})
+
+	const batches, each = 40, 100
+	said := map[uint64]string{}
+	for n := range batches {
+		msgs := make([]function.Message, each)
+		for i := range msgs {
+			msgs[i] = function.Message{Subject: subject.Alert(federation.High), ID: fmt.Sprintf("%d of batch %d", i, n), Payload: []byte("{}")}
+		}
+		if n == batches/2 {
+			victim := nodes[slices.IndexFunc(nodes, func(n *node) bool { return n.Name == leader })]
+			passed := 0
+			if _, err := bus.Conn().Subscribe(subject.AllAlerts, func(*natsgo.Msg) {
+				if passed++; passed == each/2 {
+					_ = victim.process.Process.Kill() // which the end of the test waits for
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		natstest.Within(t, patience, fmt.Sprintf("batch %d is stored", n), func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			sequences, err := bus.Store(ctx, msgs)
+			if err != nil {
+				return false
+			}
+			for i, sequence := range sequences {
+				said[sequence] = msgs[i].ID
+			}
+			return true
+		})
+	}
+	killed := leader
+	natstest.Within(t, patience, "another leads the stream", func() bool {
+		return asked(func(ctx context.Context) (jetstream.Stream, error) { return bus.JetStream().Stream(ctx, config.Name) }) && leader != killed
+	})
+	c, err := bus.JetStream().CreateConsumer(connecting, config.Name, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := 0
+	for i, m := range natstest.Fetch(t, c, batches*each) {
+		if id := m.Headers().Get(jetstream.MsgIDHeader); said[uint64(i+1)] != id {
+			t.Fatalf("%q is at %d, where %q is said to be", id, i+1, said[uint64(i+1)])
+		}
+		if m.Headers().Get("Nats-Batch-Id") == "" {
+			alone++
+		}
+	}
+	if info, err := c.Info(connecting); err != nil || info.NumPending != 0 || alone > batches*each/2 {
+		t.Errorf("the stream holds more than was stored (%v, %v), or too many went one by one: %d", info, err, alone)
+	}
 }

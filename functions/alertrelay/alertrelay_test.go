@@ -167,3 +167,32 @@ func TestAnAlertThatMayNotLeaveAnyMoreIsTakenOutOfTheStream(t *testing.T) {
 	r.handOver(append(queued, next...))
 	r.until("next")
 }
+
+// As after a kill between the publish and its removal: what the stream knows already comes
+// again, with what is new, and more than go one by one.
+func TestManyOfWhichSomeArePublishedAlreadyArePublishedOnce(t *testing.T) {
+	r := start(t)
+	const n = 120
+	want := make([]string, n)
+	var published []function.Message
+	var queued []store.Queued
+	for i := range want {
+		want[i] = fmt.Sprintf("%03d", i)
+		_, q := r.committed(want[i], federation.High)
+		queued = append(queued, q...)
+		if i < n/2 {
+			published = append(published, function.Message{Subject: q[0].Subject, ID: q[0].MsgID, Payload: q[0].Payload})
+		}
+	}
+	if _, err := r.bus.Store(t.Context(), published); err != nil {
+		t.Fatal(err)
+	}
+	r.handOver(queued)
+	r.until(want...)
+	for i, id := range want {
+		sharing, err := r.store.Sharing(t.Context(), id, "site-b")
+		if err != nil || sharing.Sequence != uint64(i+1) || sharing.Waiting {
+			t.Errorf("the place of %s is %+v, %v", id, sharing, err)
+		}
+	}
+}

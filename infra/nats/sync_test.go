@@ -14,8 +14,9 @@ import (
 	"github.com/auroramesh/auroramesh/shared/natstest"
 )
 
-// together is how many messages alertrelay publishes at once at most.
-const together = 500
+// sizes are how many messages are published at once: as few as go one by one, as many as go
+// as a batch at least, and what alertrelay publishes at once at most.
+var sizes = []int{20, 50, 500}
 
 // BenchmarkPublishing is what sync_interval costs: messages of 1 KB with an id each, into a
 // stream on the disk, until the server has confirmed them. docs/adr/0012 is about it.
@@ -54,55 +55,57 @@ func BenchmarkPublishing(b *testing.B) {
 			}
 			rate(b, 1)
 		})
-		b.Run(fmt.Sprintf("sync=%s/%d", name, together), func(b *testing.B) {
-			_, js := ready(b)
-			i := 0
-			for b.Loop() {
-				acks := make([]jetstream.PubAckFuture, together)
-				for j := range acks {
-					i++
-					var err error
-					if acks[j], err = js.PublishAsync("alerts", payload, jetstream.WithMsgID(strconv.Itoa(i))); err != nil {
-						b.Fatal(err)
-					}
-				}
-				for _, ack := range acks {
-					select {
-					case <-ack.Ok():
-					case err := <-ack.Err():
-						b.Fatal(err)
-					}
-				}
-			}
-			rate(b, together)
-		})
-		b.Run(fmt.Sprintf("sync=%s/%d in one", name, together), func(b *testing.B) {
-			nc, _ := ready(b)
-			i, batch := 0, 0
-			for b.Loop() {
-				batch++
-				for j := range together {
-					i++
-					m := &nats.Msg{Subject: "alerts", Data: payload, Header: nats.Header{
-						"Nats-Msg-Id": {strconv.Itoa(i)}, "Nats-Batch-Id": {strconv.Itoa(batch)}, "Nats-Batch-Sequence": {strconv.Itoa(j + 1)},
-					}}
-					if j < together-1 {
-						if err := nc.PublishMsg(m); err != nil {
+		for _, n := range sizes {
+			b.Run(fmt.Sprintf("sync=%s/%d", name, n), func(b *testing.B) {
+				_, js := ready(b)
+				i := 0
+				for b.Loop() {
+					acks := make([]jetstream.PubAckFuture, n)
+					for j := range acks {
+						i++
+						var err error
+						if acks[j], err = js.PublishAsync("alerts", payload, jetstream.WithMsgID(strconv.Itoa(i))); err != nil {
 							b.Fatal(err)
 						}
-						continue
 					}
-					m.Header.Set("Nats-Batch-Commit", "1")
-					answer, err := nc.RequestMsgWithContext(b.Context(), m)
-					if err != nil {
-						b.Fatal(err)
-					}
-					if !strings.Contains(string(answer.Data), `"seq"`) {
-						b.Fatalf("the batch was refused: %s", answer.Data)
+					for _, ack := range acks {
+						select {
+						case <-ack.Ok():
+						case err := <-ack.Err():
+							b.Fatal(err)
+						}
 					}
 				}
-			}
-			rate(b, together)
-		})
+				rate(b, n)
+			})
+			b.Run(fmt.Sprintf("sync=%s/%d in one", name, n), func(b *testing.B) {
+				nc, _ := ready(b)
+				i, batch := 0, 0
+				for b.Loop() {
+					batch++
+					for j := range n {
+						i++
+						m := &nats.Msg{Subject: "alerts", Data: payload, Header: nats.Header{
+							"Nats-Msg-Id": {strconv.Itoa(i)}, "Nats-Batch-Id": {strconv.Itoa(batch)}, "Nats-Batch-Sequence": {strconv.Itoa(j + 1)},
+						}}
+						if j < n-1 {
+							if err := nc.PublishMsg(m); err != nil {
+								b.Fatal(err)
+							}
+							continue
+						}
+						m.Header.Set("Nats-Batch-Commit", "1")
+						answer, err := nc.RequestMsgWithContext(b.Context(), m)
+						if err != nil {
+							b.Fatal(err)
+						}
+						if !strings.Contains(string(answer.Data), `"seq"`) {
+							b.Fatalf("the batch was refused: %s", answer.Data)
+						}
+					}
+				}
+				rate(b, n)
+			})
+		}
 	}
 }

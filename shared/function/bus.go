@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,9 @@ type Bus struct {
 	large largeAnswers
 	// tracer makes the spans of what runs on this bus; see [Bus.Follow].
 	tracer trace.Tracer
+	// batchless is the streams that allow no batches, by name, with when they last said so.
+	batchless sync.Map
+	log       *slog.Logger
 }
 
 // firstWait is between the first two tries to connect; it doubles from there.
@@ -85,7 +89,11 @@ func Connect(ctx context.Context, site federation.Identity, function, url string
 	for wait := firstWait; ; wait = min(2*wait, time.Second) {
 		nc, err := nats.Connect(url, all...)
 		if err == nil {
-			return NewBus(nc, site)
+			b, err := NewBus(nc, site)
+			if b != nil {
+				b.log = log
+			}
+			return b, err
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 			return nil, fmt.Errorf("connecting the function %s to NATS at %s: %w", function, url, err)
@@ -108,7 +116,7 @@ func NewBus(nc *nats.Conn, site federation.Identity) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening JetStream of %s: %w", site.ID, err)
 	}
-	return &Bus{site: site, nc: nc, js: js, tracer: tracing.Off()}, nil
+	return &Bus{site: site, nc: nc, js: js, tracer: tracing.Off(), log: slog.New(slog.DiscardHandler)}, nil
 }
 
 // Site is who this side of the bus is.
@@ -198,66 +206,4 @@ func (b *Bus) HandOver(function, trigger string, work any) error {
 		return b.Nudge(function)
 	}
 	return b.nc.Publish(subject.HandOver(b.site.ID, function, trigger), data)
-}
-
-// Message is something for a local stream. ID makes a second publish of the same
-// message, within the stream's dedup window, a no-op.
-type Message struct {
-	Subject string
-	ID      string
-	Payload []byte
-	// Proof is set where another site said it, and this one passes it on.
-	Proof *Proof
-	// Trace is that within which the message came to be; empty where in none.
-	Trace string
-}
-
-// Store publishes messages to the local streams that capture their subjects, those
-// that peers read signed together, and waits for the server to have them. It reports, for each,
-// its sequence in its stream, 0 where it is not stored; a message that was there already has the
-// sequence that it got then. err is the first failure, Unavailable where JetStream
-// did not answer.
-func (b *Bus) Store(ctx context.Context, msgs []Message) (sequences []uint64, err error) {
-	sequences = make([]uint64, len(msgs))
-	out := make([]*nats.Msg, len(msgs))
-	own := make([]*nats.Msg, 0, len(msgs))
-	for i, m := range msgs {
-		out[i] = &nats.Msg{Subject: m.Subject, Data: m.Payload}
-		if m.Proof != nil {
-			m.Proof.onto(out[i])
-			continue
-		}
-		own = append(own, out[i])
-	}
-	if err := b.sealTogether(own); err != nil {
-		return sequences, err
-	}
-	acks := make([]jetstream.PubAckFuture, len(msgs))
-	for i, m := range msgs {
-		publishing := b.publishing(ctx, m, out[i])
-		defer publishing() //nolint:gocritic // one for each message, until all are confirmed
-		acks[i], err = b.js.PublishMsgAsync(out[i], jetstream.WithMsgID(m.ID))
-		if err != nil {
-			err = fault.New(fault.Unavailable, "publishing to %s: %v", m.Subject, err)
-			break
-		}
-	}
-	for i, ack := range acks {
-		if ack == nil {
-			break
-		}
-		select {
-		case stored := <-ack.Ok():
-			sequences[i] = stored.Sequence
-		case e := <-ack.Err():
-			if err == nil {
-				err = fault.New(fault.Unavailable, "the stream for %s did not take a message: %v", msgs[i].Subject, e)
-			}
-		case <-ctx.Done():
-			if err == nil {
-				err = fault.New(fault.Timeout, "the stream for %s did not answer in time", msgs[i].Subject)
-			}
-		}
-	}
-	return sequences, err
 }

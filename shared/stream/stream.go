@@ -43,6 +43,7 @@ func Alerts(site federation.SiteID, l Limits) jetstream.StreamConfig {
 	c := base(subject.AlertStream(site), "shared alerts of "+string(site)+", pulled by its peers", l)
 	c.Subjects = []string{subject.AllAlerts}
 	c.Duplicates = 10 * time.Minute
+	c.AllowAtomicPublish = true
 	return c
 }
 
@@ -51,6 +52,7 @@ func Events(site federation.SiteID) jetstream.StreamConfig {
 	c := base(subject.EventStream(site), "events of "+string(site)+", for the console and the API", Limits{MaxAge: 24 * time.Hour, MaxBytes: 256 << 20})
 	c.Subjects = []string{subject.Events(site)}
 	c.Duplicates = 10 * time.Minute
+	c.AllowAtomicPublish = true
 	return c
 }
 
@@ -125,7 +127,7 @@ func Apply(have, want jetstream.StreamConfig) (merged jetstream.StreamConfig, ch
 	merged.Description, merged.Subjects = want.Description, want.Subjects
 	merged.MaxAge, merged.MaxBytes, merged.MaxMsgs = want.MaxAge, want.MaxBytes, want.MaxMsgs
 	merged.Storage, merged.Retention, merged.Discard, merged.AllowDirect = want.Storage, want.Retention, want.Discard, want.AllowDirect
-	merged.AllowMsgSchedules, merged.AllowMsgTTL = want.AllowMsgSchedules, want.AllowMsgTTL
+	merged.AllowMsgSchedules, merged.AllowMsgTTL, merged.AllowAtomicPublish = want.AllowMsgSchedules, want.AllowMsgTTL, want.AllowAtomicPublish
 	if want.Replicas != 0 {
 		merged.Replicas = want.Replicas
 	}

@@ -37,6 +37,7 @@ func TestTheServerTakesEveryStreamAsOftenAsItIsOffered(t *testing.T) {
 	}
 	for s, want := range map[string]string{
 		subject.Alert(federation.High):                  subject.AlertStream("site-a"),
+		subject.AlertTo(federation.Low, "site-b"):       subject.AlertStream("site-a"),
 		subject.Event("site-a", federation.AlertStored): subject.EventStream("site-a"),
 		subject.DeadLetter("site-a", "alertsink"):       subject.DeadLetterStream("site-a"),
 		"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED." + subject.AlertStream("site-a") + "." + subject.AlertConsumer("site-b"): subject.RefusalStream("site-a"),
@@ -45,6 +46,9 @@ func TestTheServerTakesEveryStreamAsOftenAsItIsOffered(t *testing.T) {
 	} {
 		if got, err := js.StreamNameBySubject(ctx, s); err != nil || got != want {
 			t.Errorf("%s is captured by %q, want %q: %v", s, got, want, err)
+		}
+		if name := subject.CapturedBy("site-a", s); name != want && (name != "" || want == subject.AlertStream("site-a") || want == subject.EventStream("site-a")) {
+			t.Errorf("%s is said to be captured by %q, want %q", s, name, want)
 		}
 	}
 	for _, s := range []string{subject.Health("site-a"), subject.Nudge("site-a", "alertrelay"), subject.Function("site-a", "alertquery", "list"), subject.Event("site-b", federation.AlertStored),

@@ -324,6 +324,18 @@ const RefusalConsumer = "ledger_refusals"
 // EventStream keeps the events of a site.
 func EventStream(site federation.SiteID) string { return "EVENTS_" + string(site) }
 
+// CapturedBy is the stream of a site in which a shared alert or an event under a subject
+// is kept; empty for all else.
+func CapturedBy(site federation.SiteID, subj string) string {
+	switch {
+	case Matches(AllAlerts, subj):
+		return AlertStream(site)
+	case Matches(Events(site), subj):
+		return EventStream(site)
+	}
+	return ""
+}
+
 // TickStream keeps the schedules of a site and what they send.
 func TickStream(site federation.SiteID) string { return "TICKS_" + string(site) }
 
