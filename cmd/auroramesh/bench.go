@@ -15,13 +15,14 @@ import (
 )
 
 type benchCmd struct {
-	Names    []string `arg:"" optional:"" name:"name" help:"What to measure. An exact name means that workload; any other text means all whose names begin with it at a hyphen, such as detect or intake. Without a name: everything but those marked * above."`
-	Rounds   int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
-	Scale    float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
-	Growth   bool     `help:"Measure each workload at a tenth of the scale, at it and at ten times of it, and print the exponents of what it costs."`
-	JSON     bool     `name:"json" help:"Print the report as JSON instead of a table."`
-	Profiles string   `type:"path" placeholder:"DIR" help:"Write a CPU and an allocation profile of each workload to a directory, for go tool pprof."`
-	Verbose  bool     `short:"v" help:"Log what the sites warn of."`
+	Names      []string `arg:"" optional:"" name:"name" help:"What to measure. An exact name means that workload; any other text means all whose names begin with it at a hyphen, such as detect or intake. Without a name: everything but those marked * above."`
+	Rounds     int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
+	Scale      float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
+	SyncAlways bool     `name:"sync-always" help:"Have the NATS servers of the two sites sync before they confirm, as the shipped files do: for ingest, intake, endtoend, query and backlog. In publish they always do."`
+	Growth     bool     `help:"Measure each workload at a tenth of the scale, at it and at ten times of it, and print the exponents of what it costs."`
+	JSON       bool     `name:"json" help:"Print the report as JSON instead of a table."`
+	Profiles   string   `type:"path" placeholder:"DIR" help:"Write a CPU and an allocation profile of each workload to a directory, for go tool pprof."`
+	Verbose    bool     `short:"v" help:"Log what the sites warn of."`
 }
 
 // Help is the long help.
@@ -54,6 +55,7 @@ Examples:
   auroramesh bench detect intake --rounds 3
   auroramesh bench --growth ingest queue --rounds 1 --scale 0.01
   auroramesh bench --scale 0.1 --json | jq '.results[] | {name, ratio}'
+  auroramesh bench intake-32 --sync-always
   auroramesh bench ingest --profiles /tmp/profiles
   go tool pprof -top /tmp/profiles/ingest.cpu`)
 	return b.String()
@@ -82,7 +84,7 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 		log = slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	o := bench.Options{
-		Names: c.Names, Rounds: c.Rounds, Scale: c.Scale, Profiles: c.Profiles, Version: version, Log: log,
+		Names: c.Names, Rounds: c.Rounds, Scale: c.Scale, SyncAlways: c.SyncAlways, Profiles: c.Profiles, Version: version, Log: log,
 		Progress: func(line string) { fmt.Fprintln(io.err, line) },
 	}
 	if c.Growth {
@@ -193,8 +195,12 @@ func writeBench(w io.Writer, r bench.Report) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\nMedians of %s at scale %g, with the least and the most. auroramesh %s, %s, %s, %d CPUs, %s.\n",
-		bench.Counted(r.Rounds, "round"), r.Scale, r.Version, r.Go, r.OS, r.CPUs, r.At.Format(time.RFC3339))
+	synced := ""
+	if r.SyncAlways {
+		synced = ", servers that sync before they confirm"
+	}
+	_, err := fmt.Fprintf(w, "\nMedians of %s at scale %g%s, with the least and the most. auroramesh %s, %s, %s, %d CPUs, %s.\n",
+		bench.Counted(r.Rounds, "round"), r.Scale, synced, r.Version, r.Go, r.OS, r.CPUs, r.At.Format(time.RFC3339))
 	return err
 }
 

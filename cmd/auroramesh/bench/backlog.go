@@ -25,7 +25,7 @@ const (
 )
 
 func prepareBacklog(ctx context.Context, b *bed) (pair, error) {
-	m, err := b.mesh(ctx, true)
+	m, err := b.mesh(ctx, kind{line: true})
 	if err != nil {
 		return pair{}, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
@@ -38,10 +39,16 @@ type bed struct {
 	Options
 	postgres *localpostgres.Running
 	plain    *pgxpool.Pool // the schema of a site, without one
-	meshes   map[bool]*mesh
+	meshes   map[kind]*mesh
 	full     *full             // nil: nobody has asked for it
 	peers    map[string]string // programs of others that were built, by name: their paths
 	peersDir string            // where they are; empty: none was
+}
+
+// kind is what two sites have that others have not.
+type kind struct {
+	line   bool // between them, which can be delayed: a proxy in the path costs what no site pays
+	always bool // their NATS servers sync before they confirm, as those of the shipped files do
 }
 
 // mesh is the two sites at work.
@@ -53,10 +60,10 @@ type mesh struct {
 	client *http.Client
 }
 
-// mesh starts the sites the first time, with a line between them that can be delayed or
-// straight: a proxy in the path would cost what no site pays.
-func (b *bed) mesh(ctx context.Context, line bool) (*mesh, error) {
-	if m := b.meshes[line]; m != nil {
+// mesh starts the sites of a kind the first time.
+func (b *bed) mesh(ctx context.Context, of kind) (*mesh, error) {
+	of.always = of.always || b.SyncAlways
+	if m := b.meshes[of]; m != nil {
 		return m, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTime)
@@ -66,7 +73,7 @@ func (b *bed) mesh(ctx context.Context, line bool) (*mesh, error) {
 	}
 	dsns := map[federation.SiteID]string{}
 	for _, id := range []federation.SiteID{hub, leaf} {
-		dsn, err := b.create(ctx, fmt.Sprintf("%s_%t", id, line))
+		dsn, err := b.create(ctx, fmt.Sprintf("%s_%t_%t", id, of.line, of.always))
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +82,8 @@ func (b *bed) mesh(ctx context.Context, line bool) (*mesh, error) {
 	m := &mesh{db: map[federation.SiteID]*pgxpool.Pool{}, conn: map[federation.SiteID]*nats.Conn{}, client: clientFor(128)}
 	var err error
 	if m.Demo, err = demo.Start(ctx, demo.Options{
-		Sites: 2, Version: b.Version, Log: b.Log, Lines: line,
+		Sites: 2, Version: b.Version, Log: b.Log, Lines: of.line,
+		Server: func(_ int, o *server.Options) { o.SyncAlways = of.always },
 		Configure: func(i int, s *settings.Settings) {
 			s.Enabled, s.MinSeverity = true, string(federation.High)
 			s.DatabaseURL = dsns[demo.SiteID(i)]
@@ -86,9 +94,9 @@ func (b *bed) mesh(ctx context.Context, line bool) (*mesh, error) {
 		return nil, err
 	}
 	if b.meshes == nil {
-		b.meshes = map[bool]*mesh{}
+		b.meshes = map[kind]*mesh{}
 	}
-	b.meshes[line] = m // whatever goes wrong from here is closed with it
+	b.meshes[of] = m // whatever goes wrong from here is closed with it
 	for _, s := range m.Sites {
 		if m.db[s.ID().ID], err = pgxpool.New(ctx, dsns[s.ID().ID]); err != nil {
 			return nil, err

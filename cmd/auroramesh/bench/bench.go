@@ -31,13 +31,15 @@ const (
 
 // Options say what is measured, and how.
 type Options struct {
-	Names    []string // of the workloads; none: all
-	Rounds   int      // how often each is run beside its limit
-	Scale    float64  // of the size of the workloads, where 1 is that of the documentation
-	Profiles string   // a directory for a CPU and an allocation profile of each; empty: none
-	Version  string
-	Log      *slog.Logger
-	Progress func(string) // is told of each round
+	Names  []string // of the workloads; none: all
+	Rounds int      // how often each is run beside its limit
+	Scale  float64  // of the size of the workloads, where 1 is that of the documentation
+	// SyncAlways has the NATS servers of the two sites on the bed sync before they confirm, as those of the shipped files do.
+	SyncAlways bool
+	Profiles   string // a directory for a CPU and an allocation profile of each; empty: none
+	Version    string
+	Log        *slog.Logger
+	Progress   func(string) // is told of each round
 }
 
 // Workload is something that the mesh does, and what it is measured beside.
@@ -79,6 +81,7 @@ type Sample struct {
 func Workloads() []Workload {
 	all := []Workload{ingest, ingestProcessor, ingestRelayed}
 	all = append(all, intakes...)
+	all = append(all, publish)
 	all = append(all, endToEnds...)
 	all = append(all, queries...)
 	all = append(all, backlog)

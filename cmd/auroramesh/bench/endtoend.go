@@ -43,7 +43,7 @@ func endToEnd(name, how string, own func(context.Context, *bed, *watched) (Sampl
 		Does:   "from the POST at the leaf until the hub acknowledges it after its commit, " + how,
 		Beside: "its parts alone, one after the other: commit, publish with acknowledgement, hop over the leafnode, commit",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
-			m, err := b.mesh(ctx, false)
+			m, err := b.mesh(ctx, kind{})
 			if err != nil {
 				return pair{}, err
 			}

@@ -32,7 +32,7 @@ const (
 )
 
 func prepareIngest(ctx context.Context, b *bed) (pair, error) {
-	m, err := b.mesh(ctx, false)
+	m, err := b.mesh(ctx, kind{})
 	if err != nil {
 		return pair{}, err
 	}

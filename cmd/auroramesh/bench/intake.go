@@ -27,7 +27,7 @@ func intakeWith(connections, n int, goal string) Workload {
 		Does:   "POST /api/v1/alerts over " + Counted(connections, "connection") + ", each request answered after the commit",
 		Beside: "a bare net/http handler with one INSERT … ON CONFLICT a request",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
-			m, err := b.mesh(ctx, false)
+			m, err := b.mesh(ctx, kind{})
 			if err != nil {
 				return pair{}, err
 			}

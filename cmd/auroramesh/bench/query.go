@@ -37,7 +37,7 @@ func overNATS(name, how string, from federation.SiteID, inFlight int) Workload {
 		Does:   "the topology of the hub, asked over request/reply " + how + ", while sites are upserted",
 		Beside: "an empty NATS micro endpoint whose answer is as large",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
-			m, err := b.mesh(ctx, false)
+			m, err := b.mesh(ctx, kind{})
 			if err != nil {
 				return pair{}, err
 			}
@@ -60,7 +60,7 @@ var overHTTP = Workload{
 	Does:   "GET /api/v1/system/topology at the hub, 64 at a time, while sites are upserted",
 	Beside: "an empty net/http handler that asks that empty micro endpoint",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {
-		m, err := b.mesh(ctx, false)
+		m, err := b.mesh(ctx, kind{})
 		if err != nil {
 			return pair{}, err
 		}

@@ -18,7 +18,9 @@ type Report struct {
 	CPUs    int       `json:"cpus"`
 	Rounds  int       `json:"rounds"`
 	Scale   float64   `json:"scale"`
-	Results []Result  `json:"results"`
+	// SyncAlways is that of the options.
+	SyncAlways bool     `json:"sync_always"`
+	Results    []Result `json:"results"`
 }
 
 // Result is one workload beside its limit or peer.
@@ -56,7 +58,7 @@ type Spread struct {
 func about(o Options) Report {
 	return Report{
 		Version: o.Version, At: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
-		CPUs: runtime.NumCPU(), Rounds: o.Rounds, Scale: o.Scale, Results: []Result{},
+		CPUs: runtime.NumCPU(), Rounds: o.Rounds, Scale: o.Scale, SyncAlways: o.SyncAlways, Results: []Result{},
 	}
 }
 

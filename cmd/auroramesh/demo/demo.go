@@ -44,6 +44,8 @@ type Options struct {
 	Log      *slog.Logger
 	// Configure, where set, changes the settings of site number i before it starts.
 	Configure func(i int, s *settings.Settings)
+	// Server, where set, changes the options of the NATS server of site number i before it starts.
+	Server func(i int, o *server.Options)
 	// LeafURL, where set, is the address that site number i takes for the primary's
 	// leafnode listener, such as that of a proxy in front of it.
 	LeafURL func(i int, listener string) string
@@ -203,6 +205,9 @@ func (o Options) startNATS(i int, dir string, before []*Site) (*server.Server, e
 		opts.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: leaf}}
 	}
 	opts.NoSigs = true
+	if o.Server != nil {
+		o.Server(i, opts)
+	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("making the NATS server: %w", err)
