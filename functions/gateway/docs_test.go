@@ -360,7 +360,7 @@ func TestASearchGoesOnWhileItHasFoundNothing(t *testing.T) {
 		looks.Store(0)
 		page := string(s.do(t, "GET", path, "").body)
 		found := here.FindStringSubmatch(page)
-		if found == nil || (found[2] != "") != further || !strings.Contains(page, has) || lacks != "" && strings.Contains(page, lacks) {
+		if len(found) != 3 || (found[2] != "") != further || !strings.Contains(page, has) || lacks != "" && strings.Contains(page, lacks) {
 			t.Errorf("%s has %q, and after %d looks: %s", path, found, looks.Load(), page)
 			return path
 		}

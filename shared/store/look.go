@@ -162,7 +162,7 @@ func turn(of ask.AlertQuery, a, b ask.Place) int {
 
 // merged are alerts that were found in two ways, in that order, each once, and no more than a page needs.
 func merged(of ask.AlertQuery, a, b []spot) []spot {
-	all := append(a, b...)
+	all := slices.Concat(a, b)
 	slices.SortFunc(all, func(a, b spot) int { return turn(of, a.place(), b.place()) })
 	all = slices.CompactFunc(all, func(a, b spot) bool { return a.ID == b.ID })
 	return all[:min(len(all), of.Limit+1)]
