@@ -18,12 +18,14 @@ type Running struct {
 
 // guard runs the server until the end of its standard input, which is the end of the
 // process that made it, however that comes; then it stops the server and leaves
-// nothing behind. $1 is the server, $2 its data, $3 the directory of both; what
+// nothing behind. A server that has only begun to start ignores QUIT, as what a shell runs
+// beside itself does, and ends by TERM; one at work ends by QUIT at once. $1 is the server, $2 its data, $3 the directory of both; what
 // follows are settings.
 const guard = `postgres=$1 data=$2 dir=$3
 shift 3
 "$postgres" -D "$data" -k "$dir" -c listen_addresses= "$@" >"$dir/log" 2>&1 &
 read -r _
+kill -TERM $!
 kill -QUIT $!
 wait $!
 cd /
@@ -36,6 +38,22 @@ func Run(ctx context.Context, settings ...string) (*Running, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, errors.Join(err, c.Remove())
+	}
+	r, err := c.run(settings)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Await(ctx); err != nil {
+		log, _ := os.ReadFile(filepath.Join(c.dir, "log"))
+		return nil, errors.Join(fmt.Errorf("%w; its log: %s", err, log), r.Stop())
+	}
+	return r, nil
+}
+
+// run starts the server under its guard.
+func (c Cluster) run(settings []string) (*Running, error) {
 	input, life, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(err, c.Remove())
@@ -54,10 +72,6 @@ func Run(ctx context.Context, settings ...string) (*Running, error) {
 	if err := input.Close(); err != nil {
 		return nil, errors.Join(err, r.Stop())
 	}
-	if err := c.Await(ctx); err != nil {
-		log, _ := os.ReadFile(filepath.Join(c.dir, "log"))
-		return nil, errors.Join(fmt.Errorf("%w; its log: %s", err, log), r.Stop())
-	}
 	return r, nil
 }
 
@@ -69,5 +83,5 @@ func (r *Running) Stop() error {
 	if err := r.guard.Wait(); err != nil {
 		return fmt.Errorf("stopping PostgreSQL: %w", err)
 	}
-	return nil
+	return r.Remove() // the guard may not be allowed to remove the directory itself
 }
