@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/doctor"
@@ -19,7 +19,7 @@ type doctorCmd struct {
 // Help is what `auroramesh doctor --help` says below the summary.
 func (doctorCmd) Help() string {
 	return `Give it the settings of the site, on a machine of the site. It changes nothing.
-The exit code is 0 where nothing is wrong. Checks: ` + fmt.Sprint(doctor.Names())
+The exit code is 0 where nothing is wrong. Checks: ` + strings.Join(doctor.Names(), ", ") + "."
 }
 
 func (c doctorCmd) Run(ctx context.Context, io *stdio) error {
