@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/bench"
@@ -33,15 +32,17 @@ in turns, on two sites and a PostgreSQL of their own, which this makes from the
 binaries of this machine. What counts is the ratio; a machine that is busy slows
 both sides. A rate is the better the higher it is, a time the lower.
 
-Workloads, each with its goal for the ratio. Those marked * run only where they
-are named in full: not by what they begin with, nor where nothing is named.
+Workloads, each with its goal, of the ratio where nothing else is said: P99, CPU
+and memory are the ratios of the 99th percentiles, of the processor time and of
+the memory. Those marked * run only where they are named in full: not by what
+they begin with, nor where nothing is named.
 `)
 	for _, w := range bench.Workloads() {
 		name := w.Name
 		if w.Marked() {
 			name += " *"
 		}
-		for _, text := range []string{w.Does + ";", "beside " + w.Beside + ".", "Goal: " + w.Goal + "."} {
+		for _, text := range []string{w.Does + ";", "beside " + w.Beside + ".", "Goal: " + w.Goal() + "."} {
 			for _, line := range wrapped(text, helpWidth) {
 				fmt.Fprintf(&b, "  %-18s %s\n", name, line)
 				name = ""
@@ -54,7 +55,7 @@ Examples:
   auroramesh bench ingest query-64 --rounds 9
   auroramesh bench detect intake --rounds 3
   auroramesh bench --growth ingest queue --rounds 1 --scale 0.01
-  auroramesh bench --scale 0.1 --json | jq '.results[] | {name, ratio}'
+  auroramesh bench --scale 0.1 --json | jq '.results[] | {name, goals}'
   auroramesh bench intake-32 --sync-always
   auroramesh bench ingest --profiles /tmp/profiles
   go tool pprof -top /tmp/profiles/ingest.cpu`)
@@ -107,19 +108,21 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 	return writeBench(io.out, report)
 }
 
+// figure is v for a cell, where it was measured.
+func figure(v float64, format string) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, v)
+}
+
 func writeGrowth(w io.Writer, g bench.Growth) error {
-	t := newTable(w, "WORKLOAD", "SCALE", "VALUE", "P99", "CPU", "MEMORY", "COST^", "CPU^", "MEMORY^")
+	t := newTable(w, "WORKLOAD", "SCALE", "VALUE", "P99", "CPU/ITEM", "MEMORY", "COST^", "CPU^", "MEMORY^")
 	exponent := func(e *float64) string {
 		if e == nil {
 			return "-"
 		}
 		return fmt.Sprintf("%.2f", *e)
-	}
-	figure := func(v float64, format string) string {
-		if v == 0 {
-			return "-"
-		}
-		return fmt.Sprintf(format, v)
 	}
 	for _, x := range g.Grown {
 		for i, p := range x.Points {
@@ -142,35 +145,30 @@ func writeGrowth(w io.Writer, g bench.Growth) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\nThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %s. auroramesh %s, %s, %s, %d CPUs, %s.\n",
-		bench.Counted(g.Rounds, "round"), g.Version, g.Go, g.OS, g.CPUs, g.At.Format(time.RFC3339))
+	_, err := fmt.Fprintf(w, "\nThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %s. %s.\n",
+		bench.Counted(g.Rounds, "round"), g.Conditions.Text())
 	return err
 }
 
 func writeBench(w io.Writer, r bench.Report) error {
-	t := newTable(w, "WORKLOAD", "MESH", "FROM", "TO", "P99", "CPU", "MEMORY", "BESIDE", "FROM", "TO", "P99", "CPU", "MEMORY", "RATIO", "FROM", "TO", "GOAL")
-	p99 := func(s bench.Series) string {
-		if s.P99 == 0 {
+	t := newTable(w, "WORKLOAD", "MESH", "P99", "CPU/ITEM", "MEMORY", "BESIDE", "P99", "CPU/ITEM", "MEMORY", "RATIO", "P99 RATIO", "GOAL")
+	ratio := func(s bench.Spread) string {
+		if s == (bench.Spread{}) {
 			return "-"
 		}
-		return fmt.Sprintf("%.1f ms", s.P99)
-	}
-	cpu := func(s bench.Series) string {
-		if s.CPU == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%.0f µs", s.CPU)
+		return bench.FormatSpread(s, bench.NoUnit)
 	}
 	for _, x := range r.Results {
-		value := func(v float64) string { return bench.Format(v, x.Unit) }
-		beside := []string{"not run", "-", "-", "-", "-", "-", "-", "-", "-"}
-		if x.NotRun == "" {
-			beside = []string{value(x.Beside.Median), value(x.Beside.Min), value(x.Beside.Max), p99(x.Beside), cpu(x.Beside), fmt.Sprintf("%.0f MB", x.Beside.Memory),
-				fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.2f", x.Ratio.Min), fmt.Sprintf("%.2f", x.Ratio.Max)}
+		side := func(s bench.Series) []string {
+			return []string{bench.FormatSpread(s.Spread, x.Unit), figure(s.P99, "%.1f ms"), figure(s.CPU, "%.0f µs"), figure(s.Memory, "%.0f MB")}
 		}
-		own := []string{x.Name, value(x.Own.Median), value(x.Own.Min), value(x.Own.Max), p99(x.Own), cpu(x.Own), fmt.Sprintf("%.0f MB", x.Own.Memory)}
-		t.row(append(append(own, beside...), x.Goal)...)
+		beside := []string{"not run", "-", "-", "-"}
+		if x.NotRun == "" {
+			beside = side(x.Beside)
+		}
+		t.row(slices.Concat([]string{x.Name}, side(x.Own), beside, []string{ratio(x.Ratio), ratio(x.P99Ratio), x.Verdict()})...)
 	}
+	t.leaveOutEmpty()
 	if err := t.write(w); err != nil {
 		return err
 	}
@@ -199,8 +197,15 @@ func writeBench(w io.Writer, r bench.Report) error {
 	if r.SyncAlways {
 		synced = ", servers that sync before they confirm"
 	}
-	_, err := fmt.Fprintf(w, "\nMedians of %s at scale %g%s, with the least and the most. auroramesh %s, %s, %s, %d CPUs, %s.\n",
-		bench.Counted(r.Rounds, "round"), r.Scale, synced, r.Version, r.Go, r.OS, r.CPUs, r.At.Format(time.RFC3339))
+	spread := ""
+	if r.Rounds > 1 {
+		spread = ", in parentheses the least and the most"
+	}
+	meant := ""
+	if r.Scale != 1 {
+		meant = "; the goals are meant for scale 1"
+	}
+	_, err := fmt.Fprintf(w, "\nMedians of %s at scale %g%s%s%s. %s.\n", bench.Counted(r.Rounds, "round"), r.Scale, synced, spread, meant, r.Conditions.Text())
 	return err
 }
 

@@ -69,7 +69,17 @@ func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 // leaveOut leaves out a column in which no row says more than one of nothing.
 func (t *table) leaveOut(column string, nothing ...string) {
-	at := slices.Index(t.rows[0], column)
+	t.leaveOutAt(slices.Index(t.rows[0], column), nothing...)
+}
+
+// leaveOutEmpty leaves out every column in which no row says more than "-".
+func (t *table) leaveOutEmpty() {
+	for at := len(t.rows[0]) - 1; at >= 0; at-- {
+		t.leaveOutAt(at, "-")
+	}
+}
+
+func (t *table) leaveOutAt(at int, nothing ...string) {
 	if slices.ContainsFunc(t.rows[1:], func(row []string) bool { return !slices.Contains(nothing, row[at]) }) {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 var backlog = Workload{
-	Name: "backlog", Unit: alerts, Goal: "at least 0.5",
+	Name: "backlog", Unit: alerts, Goals: []Goal{atLeast(0.5)},
 	Does:    "100,000 alerts that wait behind a line of 40 ms round trip are stored and acknowledged",
 	Beside:  "as many messages of the same size published by core NATS over the same leafnode, which nobody stores",
 	prepare: prepareBacklog,

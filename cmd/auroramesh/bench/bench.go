@@ -48,7 +48,8 @@ type Workload struct {
 	Does   string // what is measured
 	Beside string // what stands beside it
 	Unit   string // of the value: a rate, of which more is better, or a time or share, of which less is
-	Goal   string // of the ratio
+	Goals  []Goal // each of which it should reach
+	NoGoal string // why there is none, in parentheses; may be empty
 	fixed  bool   // nothing of it grows with the scale
 	asked  bool   // it is run only where it is named in full: not every machine has what it takes
 	// prepare makes the two sides ready on the bed. What it leaves to be undone the bed undoes.
@@ -110,16 +111,21 @@ func named(name, workload string) bool {
 	return name == workload || strings.HasPrefix(workload, name+"-") && !slices.ContainsFunc(Workloads(), func(w Workload) bool { return w.Name == name })
 }
 
-// choice is the names of workloads, with the first parts that mean several of them.
+// choice is what can be named, for people.
 func choice(of []Workload) string {
-	var names, groups []string
+	names, groups := nameable(of)
+	return strings.Join(names, ", ") + ", or for several at once: " + strings.Join(groups, ", ")
+}
+
+// nameable is the names of workloads, and the first parts that mean several of them.
+func nameable(of []Workload) (names, groups []string) {
 	for _, w := range of {
 		names = append(names, w.Name)
 		if group, _, _ := strings.Cut(w.Name, "-"); named(group, w.Name) && group != w.Name && !slices.Contains(groups, group) {
 			groups = append(groups, group)
 		}
 	}
-	return strings.Join(names, ", ") + ", or for several at once: " + strings.Join(groups, ", ")
+	return names, groups
 }
 
 // Validate refuses options with which nothing can be measured, and names each that is wrong.
@@ -132,7 +138,7 @@ func (o Options) Validate() error {
 		case n == "": // which a field does not show
 			wrong.Add("name", "", `"" is not allowed: `+choice(all))
 		default:
-			wrong.Add("name", n, choice(all))
+			wrong.Add("name", n, suggestion(n, all)+choice(all))
 		}
 	}
 	if o.Rounds < 1 || o.Rounds > MaxRounds {
@@ -150,7 +156,7 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
 	}
-	report = about(o)
+	report = Report{Conditions: conditions(o.Version), Rounds: o.Rounds, Scale: o.Scale, SyncAlways: o.SyncAlways, Results: []Result{}}
 	b := &bed{Options: o}
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
 	for _, w := range o.chosen() {
@@ -177,7 +183,7 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 	if err != nil {
 		return Result{}, err
 	}
-	result = Result{Name: w.Name, Does: w.Does, BesideDoes: w.Beside, Unit: w.Unit, Goal: w.Goal, NotRun: string(p.missing)}
+	result = Result{Name: w.Name, Does: w.Does, BesideDoes: w.Beside, Unit: w.Unit, Goal: w.Goal(), Goals: slices.Clone(w.Goals), NotRun: string(p.missing)}
 	own := func() error {
 		s, err := b.profiled(w.Name, func() (Sample, error) { return b.weighed(ctx, p.own) })
 		result.Own.add(s)
@@ -204,11 +210,11 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 				return result, err
 			}
 		}
-		stands := "NOT RUN beside it: " + string(p.missing)
+		stands := "" // or, at the end, why not
 		if p.missing == "" {
-			stands = "beside " + Format(result.Beside.Samples[round].Value, w.Unit)
+			stands = ", beside " + Format(result.Beside.Samples[round].Value, w.Unit)
 		}
-		b.Progress(fmt.Sprintf("%s: round %d of %d: %s, %s", w.Name, round+1, b.Rounds, Format(result.Own.Samples[round].Value, w.Unit), stands))
+		b.Progress(fmt.Sprintf("%s: round %d of %d: %s%s", w.Name, round+1, b.Rounds, Format(result.Own.Samples[round].Value, w.Unit), stands))
 	}
 	result.compare()
 	return result, nil

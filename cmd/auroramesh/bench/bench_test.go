@@ -30,7 +30,17 @@ func TestEachSideIsMeasuredInEveryRoundAndNothingIsLeft(t *testing.T) {
 	if len(r.Results) != 2 || r.Results[0].Name != "ingest" || r.Results[1].Name != "intake-1" {
 		t.Fatalf("got %+v", r.Results)
 	}
+	for _, w := range bench.Workloads() { // a run leaves the goals themselves as they are
+		for _, g := range w.Goals {
+			if g.Measured != nil || g.Reached != nil {
+				t.Errorf("%s: the goal %+v was measured before", w.Name, g)
+			}
+		}
+	}
 	for _, x := range r.Results {
+		if len(x.Goals) != 1 || x.Goals[0].Measured == nil || *x.Goals[0].Measured != x.Ratio.Median {
+			t.Errorf("%s: the goals are %+v of the ratio %+v", x.Name, x.Goals, x.Ratio)
+		}
 		for _, s := range []bench.Series{x.Own, x.Beside} {
 			if len(s.Samples) != 2 || s.Min <= 0 || s.Median < s.Min || s.Max < s.Median {
 				t.Errorf("%s: got %+v", x.Name, s)
@@ -45,8 +55,8 @@ func TestEachSideIsMeasuredInEveryRoundAndNothingIsLeft(t *testing.T) {
 			}
 		}
 	}
-	if x := r.Results[1]; x.Own.P99 <= 0 || x.Beside.P99 <= 0 {
-		t.Errorf("%s has the 99th percentiles %g and %g", x.Name, x.Own.P99, x.Beside.P99)
+	if x := r.Results[1]; x.Own.P99 <= 0 || x.Beside.P99 <= 0 || x.P99Ratio.Min <= 0 || x.P99Ratio.Max < x.P99Ratio.Median {
+		t.Errorf("%s has the 99th percentiles %g and %g, and their ratio %+v", x.Name, x.Own.P99, x.Beside.P99, x.P99Ratio)
 	}
 }
 
@@ -72,6 +82,25 @@ func TestASpreadIsTheMedianWithItsFarthest(t *testing.T) {
 	} {
 		if got := bench.SpreadOf(c.values); got != c.want {
 			t.Errorf("of %v: got %+v", c.values, got)
+		}
+	}
+}
+
+func TestAMedianStandsInItsUnitWithWhatLiesFarthest(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		spread bench.Spread
+		unit   string
+		want   string
+	}{
+		{bench.Spread{Median: 18_900, Min: 9_800, Max: 19_400}, "alerts/s", "18.9 k/s (9.8–19.4)"},
+		{bench.Spread{Median: 715.1, Min: 715, Max: 715.2}, "requests/s", "715 /s"},
+		{bench.Spread{Median: 0.279, Min: 0.26, Max: 0.29}, bench.NoUnit, "0.28 (0.26–0.29)"},
+		{bench.Spread{Median: 10.84, Min: 10, Max: 11}, "percent of a core", "10.8 % (10.0–11.0)"},
+		{bench.Spread{}, "false alarms", "0"},
+	} {
+		if got := bench.FormatSpread(c.spread, c.unit); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
 }

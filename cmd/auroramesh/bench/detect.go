@@ -35,16 +35,16 @@ const (
 // detections are how long three sites take to see that one of them has failed, what they
 // send each other at rest, and how often they are wrong.
 var detections = []Workload{
-	detect("killed", "kill -9 of its processes", killed, "lan", "at most 0.05"),
-	detect("stopped", "SIGSTOP", stopped, "lan", "at most 0.5"),
-	detect("silent", "a line that is a black hole", silenced, "lan", "at most 0.5"),
-	detect("killed-wan", "kill -9 of its processes", killed, "wan", "none (that of LANs is the harder)"),
+	detect("killed", "kill -9 of its processes", killed, "lan", atMost(ofRatio, 0.05)),
+	detect("stopped", "SIGSTOP", stopped, "lan", atMost(ofRatio, 0.5)),
+	detect("silent", "a line that is a black hole", silenced, "lan", atMost(ofRatio, 0.5)),
+	detect("killed-wan", "kill -9 of its processes", killed, "wan"),
 	restTraffic("lan"), restTraffic("wan"), falseAlarms,
 }
 
-func detect(name, by string, how failure, profile, goal string) Workload {
+func detect(name, by string, how failure, profile string, goals ...Goal) Workload {
 	return Workload{
-		Name: "detect-" + name, Unit: seconds, fixed: true, Goal: goal,
+		Name: "detect-" + name, Unit: seconds, fixed: true, Goals: goals, NoGoal: "(that of LANs is the harder)",
 		Does:   fmt.Sprintf("from %s of one of three sites until the two others show that its link is not healthy", by),
 		Beside: fmt.Sprintf("the same of one of three agents of Serf in its %s profile, until the two others hold it for failed", profile),
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -58,7 +58,7 @@ func detect(name, by string, how failure, profile, goal string) Workload {
 
 func restTraffic(profile string) Workload {
 	return Workload{
-		Name: "detect-traffic-" + profile, Unit: bytesPerSecond, fixed: true, Goal: "none (the price of the above)",
+		Name: "detect-traffic-" + profile, Unit: bytesPerSecond, fixed: true, NoGoal: "(the price of the above)",
 		Does:   "what each of three sites sends to the others at rest",
 		Beside: fmt.Sprintf("what each of three agents of Serf sends in its %s profile", profile),
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -154,7 +154,7 @@ func (d *deployed) passed() (sum int64) {
 }
 
 var falseAlarms = Workload{
-	Name: "detect-alarms", Unit: alarms, fixed: true, Goal: "none (not one alarm)",
+	Name: "detect-alarms", Unit: alarms, fixed: true, Goals: []Goal{atMost(ofValue, 0)},
 	Does:   fmt.Sprintf("how often a site holds a link for anything but healthy within ten minutes of %d alerts a second at each of three sites, over lines whose round trip varies by %s", busy, jitter),
 	Beside: "nothing",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -163,7 +163,7 @@ var falseAlarms = Workload{
 			own: func(ctx context.Context) (Sample, error) {
 				return d.alarms(ctx, time.Duration(float64(alarming)*b.Scale))
 			},
-			missing: "there is nothing to compare with: the goal is none",
+			missing: "there is nothing to compare with",
 			end:     d.close,
 		}, err
 	},

@@ -39,7 +39,7 @@ var endToEnds = []Workload{
 
 func endToEnd(name, how string, own func(context.Context, *bed, *watched) (Sample, error)) Workload {
 	return Workload{
-		Name: name, Unit: milliseconds, Goal: "at most 1.5, the 99th percentile at most 3 times, the median under 10 ms",
+		Name: name, Unit: milliseconds, Goals: []Goal{atMost(ofRatio, 1.5), atMost(ofP99Ratio, 3), atMost(ofValue, 10)},
 		Does:   "from the POST at the leaf until the hub acknowledges it after its commit, " + how,
 		Beside: "its parts alone, one after the other: commit, publish with acknowledgement, hop over the leafnode, commit",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {

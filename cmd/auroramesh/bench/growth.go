@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 )
@@ -18,13 +17,9 @@ var steps = []float64{0.1, 1, 10}
 
 // Growth is how what workloads cost grows with their size.
 type Growth struct {
-	Version string    `json:"version"`
-	At      time.Time `json:"at"`
-	Go      string    `json:"go"`
-	OS      string    `json:"os"`
-	CPUs    int       `json:"cpus"`
-	Rounds  int       `json:"rounds"`
-	Grown   []Grown   `json:"grown"`
+	Conditions
+	Rounds int     `json:"rounds"`
+	Grown  []Grown `json:"grown"`
 }
 
 // Grown is one workload at several sizes. An exponent of 0 says that the size does not
@@ -75,8 +70,7 @@ func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
 	if err := o.validateGrowth(); err != nil {
 		return Growth{}, err
 	}
-	r := about(o)
-	g = Growth{Version: r.Version, At: r.At, Go: r.Go, OS: r.OS, CPUs: r.CPUs, Rounds: r.Rounds, Grown: []Grown{}}
+	g = Growth{Conditions: conditions(o.Version), Rounds: o.Rounds, Grown: []Grown{}}
 	b := &bed{Options: o}
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
 	growing := slices.DeleteFunc(o.chosen(), func(w Workload) bool { return w.fixed })

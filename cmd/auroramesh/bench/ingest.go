@@ -18,7 +18,7 @@ import (
 )
 
 var ingest = Workload{
-	Name: "ingest", Unit: alerts, Goal: "at least 0.62",
+	Name: "ingest", Unit: alerts, Goals: []Goal{atLeast(0.62)},
 	Does:    "100,000 alerts of 1 KB that wait in the hub's stream are in the leaf's database, acknowledged after the commit",
 	Beside:  "the same rows by COPY into a temporary table and INSERT … SELECT … ON CONFLICT, on two connections",
 	prepare: prepareIngest,

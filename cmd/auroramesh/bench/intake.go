@@ -16,14 +16,14 @@ import (
 
 // intakes are the same for several numbers of clients at a time.
 var intakes = []Workload{
-	intakeWith(1, 2_000, "at least 0.8"),
-	intakeWith(32, 20_000, "at least 1.3, the 99th percentile no worse"),
-	intakeWith(128, 20_000, "at least 1.6, the 99th percentile no worse"),
+	intakeWith(1, 2_000, atLeast(0.8)),
+	intakeWith(32, 20_000, atLeast(1.3), atMost(ofP99Ratio, 1)),
+	intakeWith(128, 20_000, atLeast(1.6), atMost(ofP99Ratio, 1)),
 }
 
-func intakeWith(connections, n int, goal string) Workload {
+func intakeWith(connections, n int, goals ...Goal) Workload {
 	return Workload{
-		Name: fmt.Sprintf("intake-%d", connections), Unit: requests, Goal: goal,
+		Name: fmt.Sprintf("intake-%d", connections), Unit: requests, Goals: goals,
 		Does:   "POST /api/v1/alerts over " + Counted(connections, "connection") + ", each request answered after the commit",
 		Beside: "a bare net/http handler with one INSERT … ON CONFLICT a request",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {

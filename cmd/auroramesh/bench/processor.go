@@ -19,7 +19,7 @@ import (
 // ingestProcessor is [ingest] beside what a user would take who wants the rows alone. Both
 // sides are a process of their own, so that their processor time and memory can be told.
 var ingestProcessor = Workload{
-	Name: "ingest-processor", Unit: alerts, Goal: "at least 2.0, CPU at most 1/3.5, memory at most 1/3",
+	Name: "ingest-processor", Unit: alerts, Goals: []Goal{atLeast(2), atMost(ofCPURatio, 1/3.5), atMost(ofMemoryRatio, 1.0/3)},
 	Does:    "as ingest, by the functions of a leaf in one process: verified, deduplicated, with what finds and tells them; CPU and memory are of that process",
 	Beside:  "a general stream processor (the engine of Redpanda Connect, tuned) from the same stream into a table of 16 columns and 3 indexes; CPU and memory are of that process",
 	prepare: prepareProcessor,

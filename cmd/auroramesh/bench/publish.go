@@ -21,7 +21,7 @@ import (
 )
 
 var publish = Workload{
-	Name: "publish", Unit: alerts, Goal: "none",
+	Name: "publish", Unit: alerts,
 	Does:    "20,000 shared alerts of 1 KB that are committed in the outbox of a site are in its stream and confirmed, where its NATS server syncs before it confirms",
 	Beside:  "the same messages, signed before, in atomic batches of 500 to the same server, one after the other, from no database",
 	prepare: preparePublish,

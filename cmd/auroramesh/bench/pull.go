@@ -39,12 +39,12 @@ func (b *bed) window() time.Duration {
 }
 
 func idlePulls(sites int, relayed bool) Workload {
-	name, goal, from := "pull-", "none (it says where pulling from every site ends)", "each other"
+	name, why, from := "pull-", "(it says where pulling from every site ends)", "each other"
 	if relayed {
-		name, goal, from = "relay-", "none (it says what a site costs where the hub passes on)", "the one that passes on, as it does from them,"
+		name, why, from = "relay-", "(it says what a site costs where the hub passes on)", "the one that passes on, as it does from them,"
 	}
 	return Workload{
-		Name: name + strconv.Itoa(sites), Unit: core, asked: sites > 50, Goal: goal,
+		Name: name + strconv.Itoa(sites), Unit: core, asked: sites > 50, NoGoal: why,
 		Does:   fmt.Sprintf("the NATS server of the hub, while %d leaves pull from %s and nothing is shared", sites, from),
 		Beside: "the same with the leaves joined, and no pull",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {

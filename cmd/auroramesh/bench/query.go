@@ -33,7 +33,7 @@ var queries = []Workload{
 
 func overNATS(name, how string, from federation.SiteID, inFlight int) Workload {
 	return Workload{
-		Name: name, Unit: requests, Goal: "at least 0.9",
+		Name: name, Unit: requests, Goals: []Goal{atLeast(0.9)},
 		Does:   "the topology of the hub, asked over request/reply " + how + ", while sites are upserted",
 		Beside: "an empty NATS micro endpoint whose answer is as large",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
@@ -56,7 +56,7 @@ func overNATS(name, how string, from federation.SiteID, inFlight int) Workload {
 }
 
 var overHTTP = Workload{
-	Name: "query-http-64", Unit: requests, Goal: "at least 0.8",
+	Name: "query-http-64", Unit: requests, Goals: []Goal{atLeast(0.8)},
 	Does:   "GET /api/v1/system/topology at the hub, 64 at a time, while sites are upserted",
 	Beside: "an empty net/http handler that asks that empty micro endpoint",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {

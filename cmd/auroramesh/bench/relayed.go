@@ -19,7 +19,7 @@ import (
 
 // ingestRelayed is [ingest] by a hub that passes on what one leaf shares to another.
 var ingestRelayed = Workload{
-	Name: "ingest-relayed", Unit: alerts, Goal: "none (every alert is stored twice, and published once more)",
+	Name: "ingest-relayed", Unit: alerts, NoGoal: "(every alert is stored twice, and published once more)",
 	Does:    "as ingest, from the stream of one leaf by the hub into the database of another leaf; CPU is of all three sites",
 	Beside:  "as ingest",
 	prepare: prepareRelayed,

@@ -2,22 +2,16 @@ package bench
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Report is what a benchmark found, with what it was measured on.
 type Report struct {
-	Version string    `json:"version"`
-	At      time.Time `json:"at"`
-	Go      string    `json:"go"`
-	OS      string    `json:"os"`
-	CPUs    int       `json:"cpus"`
-	Rounds  int       `json:"rounds"`
-	Scale   float64   `json:"scale"`
+	Conditions
+	Rounds int     `json:"rounds"`
+	Scale  float64 `json:"scale"`
 	// SyncAlways is that of the options.
 	SyncAlways bool     `json:"sync_always"`
 	Results    []Result `json:"results"`
@@ -29,14 +23,19 @@ type Result struct {
 	Does       string `json:"does"`
 	BesideDoes string `json:"beside_does"`
 	Unit       string `json:"unit"`
-	Goal       string `json:"goal"` // of the ratio
-	// NotRun says why what stands beside was not run; then neither Beside nor Ratio says anything.
+	Goal       string `json:"goal"` // in words, or that there is none
+	Goals      []Goal `json:"goals,omitempty"`
+	// NotRun says why what stands beside was not run; then neither Beside nor a ratio says anything.
 	NotRun string `json:"not_run,omitempty"`
 	Own    Series `json:"own"`
 	Beside Series `json:"beside"`
 	// Ratio is that of own to beside: the median of the rounds', with the least and the
-	// most. Within a round the machine was equally busy for both.
-	Ratio Spread `json:"ratio"`
+	// most. Within a round the machine was equally busy for both. The others are the
+	// same of what else was measured of both, and zero where it was not.
+	Ratio       Spread `json:"ratio,omitzero"`
+	P99Ratio    Spread `json:"p99_ratio,omitzero"`
+	CPURatio    Spread `json:"cpu_ratio,omitzero"`
+	MemoryRatio Spread `json:"memory_ratio,omitzero"`
 }
 
 // Series is the rounds of one side.
@@ -55,28 +54,61 @@ type Spread struct {
 	Max    float64 `json:"max"`
 }
 
-func about(o Options) Report {
-	return Report{
-		Version: o.Version, At: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
-		CPUs: runtime.NumCPU(), Rounds: o.Rounds, Scale: o.Scale, SyncAlways: o.SyncAlways, Results: []Result{},
-	}
-}
-
 func (s *Series) add(sample Sample) { s.Samples = append(s.Samples, sample) }
 
 // compare fills in what follows from the samples.
 func (r *Result) compare() {
 	r.Own.medians()
-	if r.NotRun != "" {
-		return
+	if r.NotRun == "" {
+		r.Beside.medians()
+		r.Ratio = r.ratio(valueOf)
+		r.P99Ratio = r.ratio(p99Of)
+		r.CPURatio = r.ratio(cpuOf)
+		r.MemoryRatio = r.ratio(memoryOf)
 	}
-	r.Beside.medians()
+	for i := range r.Goals {
+		if v, ok := r.measured(r.Goals[i].What); ok {
+			r.Goals[i].judge(v)
+		}
+	}
+}
+
+// ratio is that of the rounds, zero where a round of what stands beside has nothing to divide by.
+func (r *Result) ratio(of func(Sample) float64) Spread {
 	var ratios []float64
 	for i, o := range r.Own.Samples {
-		ratios = append(ratios, o.Value/r.Beside.Samples[i].Value)
+		beside := of(r.Beside.Samples[i])
+		if !(beside > 0) {
+			return Spread{}
+		}
+		ratios = append(ratios, of(o)/beside)
 	}
-	r.Ratio = SpreadOf(ratios)
+	return SpreadOf(ratios)
 }
+
+// measured is the median of what a goal is about, if it was measured.
+func (r *Result) measured(what string) (v float64, ok bool) {
+	switch what {
+	case ofValue:
+		return r.Own.Median, true // which may be 0
+	case ofMemory:
+		v = r.Own.Memory
+	case ofRatio:
+		v = r.Ratio.Median
+	case ofP99Ratio:
+		v = r.P99Ratio.Median
+	case ofCPURatio:
+		v = r.CPURatio.Median
+	case ofMemoryRatio:
+		v = r.MemoryRatio.Median
+	}
+	return v, v > 0
+}
+
+func valueOf(s Sample) float64  { return s.Value }
+func p99Of(s Sample) float64    { return s.P99 }
+func cpuOf(s Sample) float64    { return s.CPU }
+func memoryOf(s Sample) float64 { return s.Memory }
 
 func (s *Series) medians() {
 	of := func(value func(Sample) float64) Spread {
@@ -86,10 +118,8 @@ func (s *Series) medians() {
 		}
 		return SpreadOf(all)
 	}
-	s.Spread = of(func(s Sample) float64 { return s.Value })
-	s.P99 = of(func(s Sample) float64 { return s.P99 }).Median
-	s.CPU = of(func(s Sample) float64 { return s.CPU }).Median
-	s.Memory = of(func(s Sample) float64 { return s.Memory }).Median
+	s.Spread = of(valueOf)
+	s.P99, s.CPU, s.Memory = of(p99Of).Median, of(cpuOf).Median, of(memoryOf).Median
 }
 
 // SpreadOf is the spread of one value or more; the median of an even number lies between the two in the middle.
@@ -100,24 +130,33 @@ func SpreadOf(values []float64) Spread {
 }
 
 // Format is a value for people, in its unit.
-func Format(v float64, unit string) string {
+func Format(v float64, unit string) string { return FormatSpread(Spread{v, v, v}, unit) }
+
+// FormatSpread is a median for people, in its unit, with the least and the most in parentheses where they are others.
+func FormatSpread(s Spread, unit string) string {
+	by, decimals, name := 1.0, 0, unit
 	switch {
-	case unit == milliseconds:
-		return fmt.Sprintf("%.2f ms", v)
+	case unit == NoUnit || unit == milliseconds || unit == seconds:
+		decimals = 2
 	case unit == core:
-		return fmt.Sprintf("%.1f %%", v)
+		decimals, name = 1, "%"
 	case unit == megabytes:
-		return fmt.Sprintf("%.0f MB", v)
-	case unit == seconds:
-		return fmt.Sprintf("%.2f s", v)
+		name = "MB"
 	case unit == bytesPerSecond:
-		return fmt.Sprintf("%.0f B/s", v)
+		name = "B/s"
 	case unit == alarms:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10_000:
-		return fmt.Sprintf("%.1f k/s", v/1000)
+		name = ""
+	case s.Median >= 10_000:
+		by, decimals, name = 1000, 1, "k/s"
+	default:
+		name = "/s"
 	}
-	return fmt.Sprintf("%.0f /s", v)
+	number := func(v float64) string { return strconv.FormatFloat(v/by, 'f', decimals, 64) }
+	text := strings.TrimSpace(number(s.Median) + " " + name)
+	if from, to := number(s.Min), number(s.Max); from != to {
+		text += " (" + from + "–" + to + ")"
+	}
+	return text
 }
 
 // FormatMore is one of [Sample.More] for people: the unit, which stands in parentheses behind the name, goes behind the value.
@@ -137,6 +176,9 @@ func Counted(n int, thing string) string {
 	}
 	return strconv.Itoa(n) + " " + thing
 }
+
+// NoUnit is that of a ratio.
+const NoUnit = ""
 
 // Units of the workloads.
 const (

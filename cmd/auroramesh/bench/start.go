@@ -13,7 +13,7 @@ import (
 
 // start is how long the demo takes until an alert can be raised.
 var start = Workload{
-	Name: "start", Unit: milliseconds, fixed: true, Goal: "none (the mesh under 1000 ms)",
+	Name: "start", Unit: milliseconds, fixed: true, Goals: []Goal{atMost(ofValue, 1000)},
 	Does:   "from the start of the process until the two sites of the demo are at work and see each other",
 	Beside: "the same until an empty NATS server takes connections",
 	prepare: func(_ context.Context, _ *bed) (pair, error) {
@@ -34,7 +34,7 @@ var start = Workload{
 
 // idle is what a site needs that does nothing.
 var idle = Workload{
-	Name: "idle", Unit: megabytes, fixed: true, Goal: "under 2",
+	Name: "idle", Unit: megabytes, fixed: true, Goals: []Goal{atMost(ofRatio, 2)},
 	Does:   "the memory of one site at rest, with its NATS server, SQLite and all functions in one process",
 	Beside: "an empty NATS server with JetStream in a process of the same program",
 	prepare: func(_ context.Context, b *bed) (pair, error) {
@@ -45,7 +45,7 @@ var idle = Workload{
 
 // idleOutside is what the functions of a site need that do nothing.
 var idleOutside = Workload{
-	Name: "idle-outside", Unit: megabytes, fixed: true, Goal: "under 2",
+	Name: "idle-outside", Unit: megabytes, fixed: true, Goals: []Goal{atMost(ofRatio, 2)},
 	Does:   "the memory of a site at rest, with all functions in one process against a NATS server and a PostgreSQL outside of it, which are not counted",
 	Beside: "an empty NATS server with JetStream in a process of the same program",
 	prepare: func(ctx context.Context, b *bed) (pair, error) {

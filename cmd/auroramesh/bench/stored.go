@@ -69,7 +69,7 @@ var queues = []Workload{
 
 func lookAt(name string, times int, does string, look func(ctx context.Context, f *full, i int) error) Workload {
 	return Workload{
-		Name: "queue-" + name, Unit: milliseconds, Goal: "none (it says what the number of alerts costs)",
+		Name: "queue-" + name, Unit: milliseconds, NoGoal: "(it says what the number of alerts costs)",
 		Does:   does + ", at a site that holds 1,000,000",
 		Beside: "a bare SELECT of one of them by its primary key",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {

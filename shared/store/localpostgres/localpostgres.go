@@ -139,6 +139,19 @@ func binaries() (string, error) {
 	return "", ErrNone
 }
 
+// Version is that of the PostgreSQL of this machine, or [ErrNone].
+func Version() (string, error) {
+	bin, err := binaries()
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output() //nolint:gosec // the PostgreSQL that this machine has
+	if err != nil {
+		return "", fmt.Errorf("postgres --version: %w", err)
+	}
+	return strings.TrimPrefix(strings.TrimSpace(string(out)), "postgres (PostgreSQL) "), nil
+}
+
 // unprivileged is the user as whom root runs the server.
 func unprivileged() (uid, gid int, err error) {
 	u, err := user.Lookup("postgres")
