@@ -113,8 +113,9 @@ func (m *mesh) ask(ctx context.Context, from federation.SiteID, subj string) err
 	return nil
 }
 
-// emptyEndpoint serves at the hub an endpoint that does nothing, with the topology as it
-// is now for its answer, and begins to upsert sites. end ends both.
+// emptyEndpoint serves at the hub, on a connection of its own as a function has, an endpoint
+// that does nothing, with the topology as it is now for its answer, and begins to upsert
+// sites. end ends both.
 func (m *mesh) emptyEndpoint(ctx context.Context) (end func() error, err error) {
 	asking, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -122,20 +123,32 @@ func (m *mesh) emptyEndpoint(ctx context.Context) (end func() error, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("asking for the topology: %w", err)
 	}
-	service, err := micro.AddService(m.conn[hub], micro.Config{
+	conn, err := nats.Connect(m.Sites[0].NATS)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", m.Sites[0].NATS, err)
+	}
+	service, err := micro.AddService(conn, micro.Config{
 		Name: "bench", Version: "1.0.0",
 		Endpoint: &micro.EndpointConfig{Subject: emptyEndpoint, Handler: micro.HandlerFunc(func(r micro.Request) {
 			_ = r.Respond(topology.Data) // the asker notices
 		})},
 	})
 	if err != nil {
+		conn.Close()
 		return nil, fmt.Errorf("serving an empty endpoint: %w", err)
 	}
 	if err := m.reached(ctx, emptyEndpoint); err != nil {
-		return nil, errors.Join(err, service.Stop())
+		err = errors.Join(err, service.Stop())
+		conn.Close()
+		return nil, err
 	}
 	stop := m.upsert()
-	return func() error { stop(); return service.Stop() }, nil
+	return func() error {
+		stop()
+		err := service.Stop()
+		conn.Close()
+		return err
+	}, nil
 }
 
 // upsert has both sites gossip without a pause: each gossip is an upsert of a site and its link at both.
