@@ -303,21 +303,36 @@ func expect(t *testing.T, c *apiclient.Client, source string, titles []string) {
 	}
 }
 
-func TestAHubOfThreeLosesANodeUnderLoadAndNothingElse(t *testing.T) {
-	nodes := cluster(t)
-	var clients []string
-	var leafnodes []*url.URL
-	for _, n := range nodes {
-		clients = append(clients, "nats://"+local(n.Client))
-		leafnodes = append(leafnodes, &url.URL{Scheme: "nats-leaf", Host: local(n.Leaf)})
+// clientsOf is where the clients of a cluster connect: to any of its servers.
+func clientsOf(nodes []*node) string {
+	urls := make([]string, len(nodes))
+	for i, n := range nodes {
+		urls[i] = "nats://" + local(n.Client)
 	}
-	connecting, cancel := context.WithTimeout(t.Context(), patience)
+	return strings.Join(urls, ",")
+}
+
+// connected is a bus of the hub to a cluster.
+func connected(t *testing.T, clients string) *function.Bus {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	bus, err := function.Connect(connecting, natstest.Identity(hub), "test", strings.Join(clients, ","), slog.New(slog.DiscardHandler))
+	bus, err := function.Connect(ctx, natstest.Identity(hub), "test", clients, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(bus.Conn().Close)
+	return bus
+}
+
+func TestAHubOfThreeLosesANodeUnderLoadAndNothingElse(t *testing.T) {
+	nodes := cluster(t)
+	clients := clientsOf(nodes)
+	var leafnodes []*url.URL
+	for _, n := range nodes {
+		leafnodes = append(leafnodes, &url.URL{Scheme: "nats-leaf", Host: local(n.Leaf)})
+	}
+	bus := connected(t, clients)
 	// The site has had the cluster before, but kept the stream on one server.
 	natstest.Within(t, patience, "the cluster makes a stream", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -325,7 +340,7 @@ func TestAHubOfThreeLosesANodeUnderLoadAndNothingElse(t *testing.T) {
 		_, err := bus.JetStream().CreateOrUpdateStream(ctx, stream.Alerts(hub, stream.Limits{}))
 		return err == nil
 	})
-	a := start(t, hub, map[string]string{"FEDERATION_SITE_TIER": "primary", "NATS_URL": strings.Join(clients, ","), "JETSTREAM_REPLICAS": "3"})
+	a := start(t, hub, map[string]string{"FEDERATION_SITE_TIER": "primary", "NATS_URL": clients, "JETSTREAM_REPLICAS": "3"})
 	o := &server.Options{}
 	if err := o.ProcessConfigString(nats.DevLeaf); err != nil {
 		t.Fatal(err)
@@ -382,17 +397,7 @@ func TestAHubOfThreeLosesANodeUnderLoadAndNothingElse(t *testing.T) {
 // killed in the midst of it they are tried again, and the stream holds each once, where it is said to be.
 func TestMessagesThatGoInBatchesOutliveTheirLeader(t *testing.T) {
 	nodes := cluster(t)
-	var clients []string
-	for _, n := range nodes {
-		clients = append(clients, "nats://"+local(n.Client))
-	}
-	connecting, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	bus, err := function.Connect(connecting, natstest.Identity(hub), "test", strings.Join(clients, ","), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(bus.Conn().Close)
+	bus := connected(t, clientsOf(nodes))
 	bus.Identify(natstest.Key(t, hub), nil)
 	var leader string
 	asked := func(do func(context.Context) (jetstream.Stream, error)) bool {
@@ -448,7 +453,9 @@ func TestMessagesThatGoInBatchesOutliveTheirLeader(t *testing.T) {
 	natstest.Within(t, patience, "another leads the stream", func() bool {
 		return asked(func(ctx context.Context) (jetstream.Stream, error) { return bus.JetStream().Stream(ctx, config.Name) }) && leader != killed
 	})
-	c, err := bus.JetStream().CreateConsumer(connecting, config.Name, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})
+	reading, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := bus.JetStream().CreateConsumer(reading, config.Name, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -461,7 +468,7 @@ func TestMessagesThatGoInBatchesOutliveTheirLeader(t *testing.T) {
 			alone++
 		}
 	}
-	if info, err := c.Info(connecting); err != nil || info.NumPending != 0 || alone > batches*each/2 {
+	if info, err := c.Info(reading); err != nil || info.NumPending != 0 || alone > batches*each/2 {
 		t.Errorf("the stream holds more than was stored (%v, %v), or too many went one by one: %d", info, err, alone)
 	}
 }

@@ -3,7 +3,6 @@ package console_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -11,8 +10,6 @@ import (
 	"github.com/auroramesh/auroramesh/shared/apiclient"
 	"github.com/auroramesh/auroramesh/shared/browsertest"
 	"github.com/auroramesh/auroramesh/shared/federation"
-	"github.com/auroramesh/auroramesh/shared/settings"
-	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
 )
 
@@ -23,20 +20,7 @@ func TestAMeshOfTenThousandSitesIsShown(t *testing.T) {
 	browser := browsertest.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	d, err := demo.Start(ctx, demo.Options{Sites: 1, DataDir: t.TempDir(), Version: "0.0.1", Log: slog.New(slog.DiscardHandler), Configure: func(_ int, s *settings.Settings) {
-		s.Enabled, s.DegradedSeconds, s.DownSeconds, s.HTTPRate = false, 3600, 7200, 0
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := d.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	site := d.Sites[0]
+	site := withRows(ctx, t)
 	crowd(t, site, peers)
 
 	api, err := apiclient.New(site.API)
@@ -75,15 +59,8 @@ func TestAMeshOfTenThousandSitesIsShown(t *testing.T) {
 // crowd makes a site know so many peers, one of which has said goodbye.
 func crowd(t *testing.T, site *demo.Site, peers int) {
 	t.Helper()
-	st, err := store.Open(t.Context(), site.Settings.DatabaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	st, closed := opened(t, site)
+	defer closed()
 	now, own := time.Now(), site.ID().ID
 	storetest.KnowsMany(t, st, own, peers, now)
 	leaving := federation.Gossip{Version: federation.GossipVersion, SiteID: storetest.SiteOf(peers - 1), SiteName: "B", Tier: federation.Secondary, SentAt: now.Add(time.Second), IntervalSeconds: 15, Leaving: true}

@@ -37,8 +37,19 @@ func TestTheConsoleWithAHundredSitesAndAHundredThousandAlerts(t *testing.T) {
 	browser := browsertest.Start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	site := withRows(ctx, t)
+	load(t, site)
+	t.Run("queue page", func(t *testing.T) { measureQueue(t, browser, site) })
+	t.Run("map update", func(t *testing.T) { measureMap(t, browser, site) })
+	t.Run("memory over live updates", func(t *testing.T) { measureMemory(t, browser, site) })
+}
+
+// withRows starts a site by itself whose peers are rows of its database alone: what is looked
+// at is the console.
+func withRows(ctx context.Context, t *testing.T) *demo.Site {
+	t.Helper()
 	d, err := demo.Start(ctx, demo.Options{Sites: 1, DataDir: t.TempDir(), Version: "0.0.1", Log: slog.New(slog.DiscardHandler), Configure: func(_ int, s *settings.Settings) {
-		s.Enabled, s.DegradedSeconds, s.DownSeconds, s.HTTPRate = false, 3600, 7200, 0 // the peers are rows alone: what is measured is the console
+		s.Enabled, s.DegradedSeconds, s.DownSeconds, s.HTTPRate = false, 3600, 7200, 0
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -50,25 +61,28 @@ func TestTheConsoleWithAHundredSitesAndAHundredThousandAlerts(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	site := d.Sites[0]
-	load(t, site)
-	t.Run("queue page", func(t *testing.T) { measureQueue(t, browser, site) })
-	t.Run("map update", func(t *testing.T) { measureMap(t, browser, site) })
-	t.Run("memory over live updates", func(t *testing.T) { measureMemory(t, browser, site) })
+	return d.Sites[0]
 }
 
-// load fills the database of a site with peers and alerts.
-func load(t *testing.T, site *demo.Site) {
+// opened is the database of a site, and what closes it.
+func opened(t *testing.T, site *demo.Site) (st *store.Store, closed func()) {
 	t.Helper()
 	st, err := store.Open(t.Context(), site.Settings.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	return st, func() {
 		if err := st.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	}
+}
+
+// load fills the database of a site with peers and alerts.
+func load(t *testing.T, site *demo.Site) {
+	t.Helper()
+	st, closed := opened(t, site)
+	defer closed()
 	now, own := time.Now(), site.ID().ID
 	peer := func(i int) federation.SiteID { return federation.SiteID(fmt.Sprintf("peer-%02d", i)) }
 	median := 12.3
