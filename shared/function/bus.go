@@ -19,6 +19,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/identity"
+	"github.com/auroramesh/auroramesh/shared/settings"
 	"github.com/auroramesh/auroramesh/shared/subject"
 	"github.com/auroramesh/auroramesh/shared/tracing"
 )
@@ -51,10 +52,14 @@ const firstWait = 50 * time.Millisecond
 // toldAgain is after how long it is logged once more that the server refuses a function.
 const toldAgain = 30 * time.Second
 
+// maxRefused is for how long a function that starts is refused before it ends. A server that reads
+// its configuration anew refuses for a moment who connects just then; a wrong credential it refuses for good.
+const maxRefused = 10 * time.Second
+
 // Connect opens the connection of one function of a site. The connection never
 // gives up: a server that goes away, or refuses the function for a while, is waited for,
-// at most a second between tries. The first connection must succeed before ctx ends, else the error says which
-// servers were tried.
+// at most a second between tries. The first connection must succeed before ctx ends, and not be
+// refused for ten seconds, else the error says which servers were tried.
 func Connect(ctx context.Context, site federation.Identity, function, url string, log *slog.Logger, opts ...nats.Option) (*Bus, error) {
 	log = log.With("function", function)
 	var refused atomic.Int64 // when it was last told, in nanoseconds since 1970
@@ -67,7 +72,7 @@ func Connect(ctx context.Context, site federation.Identity, function, url string
 		nats.DrainTimeout(4 * time.Second),
 		nats.SyncQueueLen(maxWaiting),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+			if isRefusal(err) {
 				if now, last := time.Now().UnixNano(), refused.Load(); now-last > int64(toldAgain) && refused.CompareAndSwap(last, now) {
 					log.Warn("the NATS server refuses the function, which tries again; where its key was changed, start it anew", "error", err)
 				}
@@ -86,6 +91,7 @@ func Connect(ctx context.Context, site federation.Identity, function, url string
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("reconnected to NATS", "server", nc.ConnectedServerName()) }),
 	}, opts...)
+	var refusedSince time.Time // zero where the last try was not refused
 	for wait := firstWait; ; wait = min(2*wait, time.Second) {
 		nc, err := nats.Connect(url, all...)
 		if err == nil {
@@ -95,18 +101,35 @@ func Connect(ctx context.Context, site federation.Identity, function, url string
 			}
 			return b, err
 		}
-		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return nil, fmt.Errorf("connecting the function %s to NATS at %s: %w", function, url, err)
-		}
-		if wait == firstWait {
-			log.Warn("NATS cannot be reached yet; trying again", "error", err)
+		where := settings.Redact(url)
+		var failed error
+		if isRefusal(err) {
+			if refusedSince.IsZero() {
+				refusedSince = time.Now()
+				log.Warn("the NATS server refuses the function; trying again, for it may only be reading its configuration anew", "error", err, "for", maxRefused)
+			}
+			failed = fmt.Errorf("connecting the function %s to NATS at %s: %w", function, where, err)
+			if time.Since(refusedSince) > maxRefused {
+				return nil, failed
+			}
+		} else {
+			refusedSince = time.Time{}
+			if wait == firstWait {
+				log.Warn("NATS cannot be reached yet; trying again", "error", err)
+			}
+			failed = fault.New(fault.Unavailable, "NATS cannot be reached at %s: %v", where, err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fault.New(fault.Unavailable, "NATS cannot be reached at %s: %v", url, err)
+			return nil, failed
 		case <-time.After(wait):
 		}
 	}
+}
+
+// isRefusal reports whether the server does not let the function in with what it shows.
+func isRefusal(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired)
 }
 
 // NewBus is the bus over a connection that exists. The bus does not close it;

@@ -88,8 +88,8 @@ func (r *Running) start() error {
 			return err
 		}
 	}
-	// A subscription counts only once the server has it.
-	if err := r.bus.nc.FlushTimeout(5 * time.Second); err != nil && !errors.Is(err, nats.ErrTimeout) {
+	// A subscription counts only once the server has it. Where the connection is lost meanwhile, it takes all of them along when it is back.
+	if err := r.bus.nc.FlushTimeout(5 * time.Second); err != nil && !errors.Is(err, nats.ErrTimeout) && r.bus.nc.IsClosed() {
 		return fmt.Errorf("registering with NATS: %w", err)
 	}
 	return nil
