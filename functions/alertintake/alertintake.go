@@ -23,6 +23,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/outbox"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -127,7 +128,7 @@ func (i intake) storeEach(ctx context.Context, all []store.Raising) []became {
 			each[n].RaisedAlert = r
 			i.tally(raised.Gates, r)
 		}
-		i.handOver(ctx, raised.Queued)
+		i.publish(ctx, raised.Queued)
 	case len(all) == 1 || mendable(err):
 		for n := range each {
 			each[n].err = err
@@ -228,13 +229,10 @@ func (i intake) fitting(answers []ask.AlertRaised) []ask.AlertRaised {
 // puts around it, and for the headers.
 func (i intake) most() int { return int(i.bus.Conn().MaxPayload()) - 64<<10 }
 
-// handOver has what was put into the outbox published now. Where that fails it is as with
+// publish has what was put into the outbox published. Where that fails it is as with
 // [intake.nudge].
-func (i intake) handOver(ctx context.Context, queued []store.Queued) {
-	if len(queued) == 0 { // doubles alone
-		return
-	}
-	if err := i.bus.HandOver("alertrelay", "handed", queued); err != nil {
+func (i intake) publish(ctx context.Context, queued []store.Queued) {
+	if err := outbox.Publish(i.bus, queued); err != nil {
 		i.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
 	}
 }
@@ -242,7 +240,7 @@ func (i intake) handOver(ctx context.Context, queued []store.Queued) {
 // nudge has the outbox emptied now. Where that fails the alert is safe, and
 // alertrelay looks by itself: it only comes later.
 func (i intake) nudge(ctx context.Context) {
-	if err := i.bus.Nudge("alertrelay"); err != nil {
+	if err := i.bus.Nudge(outbox.Function); err != nil {
 		i.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/metric"
+	"github.com/auroramesh/auroramesh/shared/outbox"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/stream"
 	"github.com/auroramesh/auroramesh/shared/subject"
@@ -28,9 +29,11 @@ import (
 const (
 	// sweep is how often it looks without being nudged.
 	sweep = 2 * time.Second
-	// lookout is how long a nudge waits for others before it looks, and confirming how long
-	// what was handed over and published waits in the outbox for its removal with others.
+	// lookout is how long a nudge waits for others before it looks, telling how long what
+	// only the site's own watchers are told does, and confirming how long what was handed
+	// over and published waits in the outbox for its removal with others.
 	lookout    = 5 * time.Millisecond
+	telling    = 20 * time.Millisecond
 	confirming = 20 * time.Millisecond
 	// batch is how many messages are published before their rows are taken out.
 	batch = 500
@@ -42,10 +45,11 @@ func New(limits stream.Limits, st *store.Store, bus *function.Bus, reg prometheu
 	site := bus.Site().ID
 	reg.MustRegister(r.figures())
 	return function.Function{
-		Name:        "alertrelay",
+		Name:        outbox.Function,
 		Description: "Empties the outbox: publishes shared alerts and events to the site's streams.",
 		Triggers: []function.Trigger{
-			function.Handed("handed", r.handed),
+			function.Handed(outbox.Shared, r.handed),
+			function.Handed(outbox.Told, r.told, function.Lingering(telling)),
 			function.Handed("confirmed", r.confirmed, function.Lingering(confirming)),
 			function.Nudged(r.relay, function.Lingering(lookout)),
 			function.Every(sweep, r.relay, function.Named("sweep")),
@@ -95,6 +99,18 @@ func (r relay) handed(ctx context.Context, all [][]store.Queued) error {
 	return nil
 }
 
+// told publishes what the site's own watchers are told, of all that was committed within
+// a moment.
+func (r relay) told(ctx context.Context, all [][]store.Queued) error {
+	for next := range slices.Chunk(slices.Concat(all...), batch) {
+		done, failed := r.publish(ctx, next)
+		if err := errors.Join(failed, r.takeOut(ctx, done)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // confirm takes out of the outbox what was published when it was handed over, together with
 // what comes next. An alert that may not leave any more since is found then: it is in the
 // outbox no longer.
@@ -105,7 +121,7 @@ func (r relay) confirm(done []store.Confirmed) error {
 	for i := range done {
 		done[i].Payload = nil // nobody reads it any more
 	}
-	return r.bus.HandOver("alertrelay", "confirmed", done)
+	return r.bus.HandOver(outbox.Function, "confirmed", done)
 }
 
 // confirmed takes out of the outbox what [relay.confirm] has left for later.

@@ -14,6 +14,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/natstest"
+	"github.com/auroramesh/auroramesh/shared/outbox"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
 	"github.com/auroramesh/auroramesh/shared/stream"
@@ -58,7 +59,7 @@ func (r relaying) committed(title string, s federation.Severity) (federation.Ale
 
 func (r relaying) handOver(work any) {
 	r.Helper()
-	if err := r.bus.HandOver("alertrelay", "handed", work); err != nil {
+	if err := r.bus.HandOver(outbox.Function, outbox.Shared, work); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -135,13 +136,25 @@ func TestEventsThatAreHandedOverLeaveTheOutbox(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.handOver(raised.Queued)
+		if err := outbox.Publish(r.bus, raised.Queued); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.until() // no alerts
 	s, err := r.bus.JetStream().Stream(t.Context(), subject.EventStream(own))
 	if err != nil || s.CachedInfo().State.Msgs != events {
-		t.Errorf("%d events are published: %v", s.CachedInfo().State.Msgs, err)
+		t.Fatalf("%d events are published: %v", s.CachedInfo().State.Msgs, err)
 	}
+
+	// They are not read from the outbox again: this is in none.
+	elsewhere := store.EventMessage(own, federation.Event{Kind: federation.AlertStored, At: time.Now()}, "elsewhere")
+	if err := outbox.Publish(r.bus, []store.Queued{{ID: 4711, Outgoing: elsewhere}}); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, "an event that is in no outbox is published", func() bool {
+		info, err := s.Info(t.Context())
+		return err == nil && info.State.Msgs == events+1
+	})
 }
 
 func TestWhatIsNotHandedOverIsLookedFor(t *testing.T) {

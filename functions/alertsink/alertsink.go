@@ -22,6 +22,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/outbox"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
@@ -165,32 +166,13 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	for origin, n := range origins {
 		s.count(origin, *n)
 	}
-	if err := s.publish(got.Queued); err != nil {
+	if err := outbox.Publish(s.bus, got.Queued); err != nil {
 		return err
 	}
 	if len(refused) > 0 {
 		return refused
 	}
 	return nil
-}
-
-// maxHanded is how many bytes of messages are handed over to be published; more are read
-// from the outbox with less work.
-const maxHanded = 64 << 10
-
-// publish has published what was put into the outbox.
-func (s sink) publish(queued []store.Queued) error {
-	bytes := 0
-	for _, q := range queued {
-		bytes += len(q.Payload)
-	}
-	switch {
-	case len(queued) == 0:
-		return nil
-	case bytes > maxHanded:
-		return s.bus.Nudge("alertrelay")
-	}
-	return s.bus.HandOver("alertrelay", "handed", queued)
 }
 
 // tally counts what became of the alerts of one origin.
