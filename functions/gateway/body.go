@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	fastjson "github.com/go-json-experiment/json/v1"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 )
@@ -46,7 +47,7 @@ func (b *body[T]) Resolve(ctx huma.Context) []error {
 	if err := checkMediaType(ctx); err != nil {
 		return []error{err}
 	}
-	data, err := readBody(ctx.BodyReader())
+	data, err := readBody(ctx.BodyReader(), ctx.Header("Content-Length"))
 	if err != nil {
 		return []error{err}
 	}
@@ -74,8 +75,15 @@ func checkMediaType(ctx huma.Context) error {
 	return &fault.Error{Code: fault.Unsupported, Message: "the body is not JSON", Fields: wrong}
 }
 
-func readBody(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(r)
+// mostAhead is up to how many bytes there is room for a body before any of it has come.
+const mostAhead = 64 << 10
+
+// readBody reads a body that says that it has length bytes; empty where it does not say.
+func readBody(r io.Reader, length string) ([]byte, error) {
+	said, _ := strconv.ParseUint(length, 10, 63) // 0 where it is no number: then room is made as it comes
+	body := bytes.NewBuffer(make([]byte, 0, min(said, mostAhead)+bytes.MinRead))
+	_, err := body.ReadFrom(r)
+	data := body.Bytes()
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
@@ -184,8 +192,8 @@ func decode[T validator](data []byte, schema *huma.Schema, v *T) error {
 			wrong.Add(name, "", "is required: "+form(schema.Properties[name]))
 		}
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		var t *json.UnmarshalTypeError
+	if err := fastjson.Unmarshal(data, v); err != nil {
+		var t *fastjson.UnmarshalTypeError
 		if errors.As(err, &t) {
 			wrong.Add(t.Field, t.Value, "a value of another type")
 			return wrong.Err(what)

@@ -29,7 +29,7 @@ func FuzzDecode(f *testing.F) {
 	schema := registry.SchemaFromRef(registry.Schema(reflect.TypeFor[federation.NewAlert](), true, "").Ref)
 	describe(registry)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		read, err := readBody(strings.NewReader(string(data)))
+		read, err := readBody(strings.NewReader(string(data)), "")
 		var n federation.NewAlert
 		if err == nil {
 			err = decode(read, schema, &n)
