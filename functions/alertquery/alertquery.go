@@ -76,7 +76,11 @@ func (q query) list(ctx context.Context, f ask.AlertFilter) (ask.List[federation
 	if err != nil {
 		return page, err
 	}
-	page.Items, err = fit(page.Items, maxListBytes)
+	fitting, err := fit(page.Items, maxListBytes)
+	if len(fitting) < len(page.Items) {
+		page.LookedTo = "" // it goes on behind its last alert
+	}
+	page.Items = fitting
 	return page, err
 }
 

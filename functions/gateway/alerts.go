@@ -41,12 +41,14 @@ type raiseOutput struct {
 
 func (g *gateway) registerAlerts(api huma.API) {
 	op := operation(http.MethodGet, alertsPath, "list-alerts", tagAlerts, "List alerts",
-		"The alerts of the queue, newest first: those raised here and those from peers, whose source is federation:<site>.")
+		"The alerts of the queue, newest first: those raised here and those from peers, whose source is federation:<site>. "+
+			"With several filters one answer looks at 10,000 alerts at most: those that the rarest filter chooses. Where its page is not full by then it has looked_to: ask again with that as after, and skip less by total.")
 	op.Parameters = append(pageParams(),
 		&huma.Param{Name: "severity", In: "query", Description: "Only alerts of this severity", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.Severities())}},
 		&huma.Param{Name: "status", In: "query", Description: "Only alerts in this state", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.AlertStatuses())}},
 		&huma.Param{Name: "tlp", In: "query", Description: "Only alerts with this label; read in any case, with or without TLP: before it", Schema: &huma.Schema{Type: huma.TypeString, Enum: words(federation.TLPs()), Format: tlpFormat}},
 		&huma.Param{Name: "source", In: "query", Description: "Only alerts of exactly this source, e.g. federation:site-b", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1), MaxLength: ptr(federation.MaxSource)}},
+		&huma.Param{Name: "after", In: "query", Description: "Only alerts that came before this place: the looked_to of an answer", Schema: &huma.Schema{Type: huma.TypeString, MinLength: ptr(1)}},
 	)
 	type listInput struct {
 		Skip     int                    `query:"skip" hidden:"true"`
@@ -55,10 +57,15 @@ func (g *gateway) registerAlerts(api huma.API) {
 		Status   federation.AlertStatus `query:"status" hidden:"true"`
 		TLP      federation.TLP         `query:"tlp" hidden:"true"`
 		Source   string                 `query:"source" hidden:"true"`
+		After    string                 `query:"after" hidden:"true"`
 	}
 	huma.Register(api, op, func(ctx context.Context, in *listInput) (*answer[ask.List[federation.Alert]], error) {
+		after, err := ask.ParsePlace("after", in.After)
+		if err != nil {
+			return nil, err
+		}
 		return replyList(put(ctx, g, ask.ListAlerts, ask.AlertFilter{
-			Page: ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults(), Severity: in.Severity, Status: in.Status, TLP: in.TLP, Source: in.Source,
+			Page: ask.Page{Skip: in.Skip, Limit: in.Limit}.WithDefaults(), Severity: in.Severity, Status: in.Status, TLP: in.TLP, Source: in.Source, After: after,
 		}))
 	})
 

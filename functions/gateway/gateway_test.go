@@ -70,6 +70,12 @@ func TestReadsAndChangesReachTheFunctions(t *testing.T) {
 	if list.Skip != 3 || list.Limit != 7 || list.Items == nil {
 		t.Errorf("list %+v", list)
 	}
+	if list := decode[ask.List[federation.Alert]](t, s.do(t, "GET", "/api/v1/alerts?severity=high&after=30_x", "")); list.LookedTo != "30_x" {
+		t.Errorf("alerts are listed after %q", list.LookedTo)
+	}
+	if r := s.do(t, "GET", "/api/v1/alerts?after=here", ""); r.status != 422 || !strings.Contains(string(r.body), `"after"`) {
+		t.Errorf("a place that is none: %d %s", r.status, r.body)
+	}
 	if sites := decode[ask.List[federation.Site]](t, s.do(t, "GET", "/api/v1/sites", "")); sites.Total != 1 || sites.Limit != ask.DefaultLimit {
 		t.Errorf("sites %+v", sites)
 	}

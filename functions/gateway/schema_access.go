@@ -47,5 +47,6 @@ func listDocs(items string) map[string]property {
 		"items": says(items), "total": says("How many there are in all, or, with more, how many were counted"),
 		"more": says("True where there are more than total; of alerts at most " + strconv.Itoa(ask.MaxCounted) + " are counted. The last page says how many there are"),
 		"skip": says("How many come before this page"), "limit": says("How many this page may have"),
+		"looked_to": says("Of alerts with several filters, how far was looked, where the page is not full and there are more alerts: ask again with it as after, and skip less by total"),
 	}
 }

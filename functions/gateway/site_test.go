@@ -245,7 +245,7 @@ func newWholeSite(t *testing.T) *site {
 	})
 	answers(t, s, ask.ResetGate, func(g ask.GateOf) (ask.PeerGate, error) { return gateOf(g, federation.GateSetting{}), g.Validate() })
 	answers(t, s, ask.ListAlerts, func(f ask.AlertFilter) (ask.List[federation.Alert], error) {
-		return ask.List[federation.Alert]{Skip: f.Skip, Limit: f.Limit}, f.Validate()
+		return ask.List[federation.Alert]{Skip: f.Skip, Limit: f.Limit, LookedTo: f.After.String()}, f.Validate()
 	})
 	answers(t, s, ask.PageAlerts, func(q ask.AlertQuery) (ask.AlertPage, error) { return ask.AlertPage{}, q.Validate() })
 	answers(t, s, ask.Campaigns, func(q ask.CampaignQuery) (ask.CampaignList, error) { return ask.CampaignList{}, q.Validate() })

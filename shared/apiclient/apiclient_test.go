@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -148,6 +149,48 @@ func TestAListIsReadToItsEndThoughItsTotalIsNotCounted(t *testing.T) {
 	})
 	if err != nil || len(all.Items) != items || all.Total != items || all.More {
 		t.Errorf("%d of %d are read, more %t: %v", len(all.Items), all.Total, all.More, err)
+	}
+}
+
+// A site looks only so far for a page of several filters; the client goes on from there.
+func TestAListOfSeveralFiltersGoesOnUntilItsPageIsFull(t *testing.T) {
+	answers := map[string]string{
+		"limit=3&severity=high&skip=5&status=new":            `{"items":[],"total":4,"more":true,"skip":5,"limit":3,"looked_to":"30_x"}`,
+		"after=30_x&limit=3&severity=high&skip=1&status=new": `{"items":[{"id":"1"},{"id":"2"}],"total":3,"more":true,"skip":1,"limit":3,"looked_to":"20_y"}`,
+		"after=20_y&limit=1&severity=high&status=new": `{"items":[{"id":"3"}],"total":2,"more":true,"skip":0,"limit":1}`,
+		"limit=9&severity=high&status=new":            `{"items":[{"id":"1"}],"total":1,"more":true,"skip":0,"limit":9,"looked_to":"7_z"}`,
+		"after=7_z&limit=8&severity=high&status=new":  `{"items":[{"id":"2"}],"total":1,"skip":0,"limit":8}`,
+		"limit=2&severity=high&status=new":            `{"items":[],"total":0,"more":true,"skip":0,"limit":2,"looked_to":"here"}`,
+	}
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		answer, known := answers[r.URL.RawQuery]
+		if !known {
+			t.Errorf("it asks for %s", r.URL.RawQuery)
+		}
+		fmt.Fprint(w, answer)
+	})
+	list := func(skip, limit int) (ask.List[federation.Alert], error) {
+		return c.Alerts(t.Context(), ask.AlertFilter{Page: ask.Page{Skip: skip, Limit: limit}, Severity: federation.High, Status: federation.New})
+	}
+	for _, test := range []struct {
+		skip, limit, total int
+		more               bool
+		ids                []string
+	}{{5, 3, 9, true, []string{"1", "2", "3"}}, {0, 9, 2, false, []string{"1", "2"}}} {
+		page, err := list(test.skip, test.limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, a := range page.Items {
+			ids = append(ids, a.ID)
+		}
+		if !slices.Equal(ids, test.ids) || page.Total != test.total || page.More != test.more || page.Skip != test.skip || page.Limit != test.limit || page.LookedTo != "" {
+			t.Errorf("from %d on at most %d: %v of %+v", test.skip, test.limit, ids, page)
+		}
+	}
+	if _, err := list(0, 2); err == nil || !strings.Contains(err.Error(), "looked_to") {
+		t.Errorf("of a place that is none it says %v", err)
 	}
 }
 

@@ -150,10 +150,28 @@ func gatePath(g ask.GateOf) string {
 	return gatesPath + "/" + url.PathEscape(string(g.Peer)) + "/" + url.PathEscape(string(g.Direction))
 }
 
-// Alerts is a page of the site's queue, newest first.
+// Alerts is a page of the site's queue, newest first. Where the site has looked only so far for
+// it, it goes on until the page is full.
 func (c *Client) Alerts(ctx context.Context, f ask.AlertFilter) (ask.List[federation.Alert], error) {
+	list, err := c.alerts(ctx, f)
+	for last := list; err == nil && list.LookedTo != "" && len(list.Items) < list.Limit; {
+		if f.After, err = ask.ParsePlace("looked_to", list.LookedTo); err != nil {
+			return list, err
+		}
+		f.Skip, f.Limit = max(0, f.Skip-last.Total), list.Limit-len(list.Items)
+		if last, err = c.alerts(ctx, f); err != nil {
+			return list, err
+		}
+		list.Items, list.Total = append(list.Items, last.Items...), list.Total+last.Total
+		list.More, list.LookedTo = last.More, last.LookedTo
+	}
+	return list, err
+}
+
+// alerts is one answer to the question for a page.
+func (c *Client) alerts(ctx context.Context, f ask.AlertFilter) (ask.List[federation.Alert], error) {
 	q := pageQuery(f.Page)
-	for name, value := range map[string]string{"severity": string(f.Severity), "status": string(f.Status), "tlp": string(f.TLP), "source": f.Source} {
+	for name, value := range map[string]string{"severity": string(f.Severity), "status": string(f.Status), "tlp": string(f.TLP), "source": f.Source, "after": f.After.String()} {
 		if value != "" {
 			q.Set(name, value)
 		}

@@ -75,7 +75,7 @@ func (p Page) WithDefaults() Page {
 	return p
 }
 
-// MaxCounted is how many alerts are counted for the total of a list.
+// MaxCounted is how many alerts are counted for the total of a list, and among how many one of several filters is chosen.
 const MaxCounted = 10_000
 
 // List is one page of a list of Total items, or of more than that.
@@ -86,6 +86,10 @@ type List[T any] struct {
 	More  bool `json:"more,omitempty"`
 	Skip  int  `json:"skip"`
 	Limit int  `json:"limit"`
+	// LookedTo is the [Place] where a list of several filters has stopped before its page was
+	// full, for it looks at a bounded number of alerts. After it the list goes on, and passes over
+	// Total fewer. Empty: there was no need to stop.
+	LookedTo string `json:"looked_to,omitempty"`
 }
 
 // AlertFilter chooses alerts. An empty field chooses all.
@@ -95,6 +99,8 @@ type AlertFilter struct {
 	Status   federation.AlertStatus `json:"status,omitempty"`
 	TLP      federation.TLP         `json:"tlp,omitempty"`
 	Source   string                 `json:"source,omitempty"`
+	// After asks for what is older than a place alone; zero: from the newest on.
+	After Place `json:"after,omitzero"`
 }
 
 // Validate refuses a page outside the bounds and words outside the vocabulary.
@@ -112,6 +118,9 @@ func (f AlertFilter) Validate() error {
 	}
 	if !validText(f.Source, federation.MaxSource) {
 		wrong.Add("source", f.Source, "text in UTF-8 of at most "+itoa(federation.MaxSource)+" characters")
+	}
+	if !f.After.IsZero() && !f.After.sound() {
+		wrong.Add("after", f.After.String(), "the place of an alert")
 	}
 	return wrong.Err("the filter is not valid")
 }

@@ -37,8 +37,8 @@ func (p Place) String() string {
 	return strconv.FormatInt(p.At.UnixMicro(), 10) + "_" + p.ID
 }
 
-// ParsePlace reads what [Place.String] wrote.
-func ParsePlace(s string) (Place, error) {
+// ParsePlace reads what [Place.String] wrote; an error names the field that it was in.
+func ParsePlace(field, s string) (Place, error) {
 	if s == "" {
 		return Place{}, nil
 	}
@@ -47,7 +47,7 @@ func ParsePlace(s string) (Place, error) {
 	p := Place{time.UnixMicro(micros).UTC(), id}
 	if !found || err != nil || !p.sound() {
 		var wrong fault.Fields
-		wrong.Add("place", s, "microseconds since 1970, an underscore, and the id of an alert")
+		wrong.Add(field, s, "microseconds since 1970, an underscore, and the id of an alert")
 		return Place{}, wrong.Err("the place in the queue is not valid")
 	}
 	return p, nil

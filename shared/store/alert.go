@@ -13,7 +13,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/auroramesh/auroramesh/shared/access"
-	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 )
@@ -285,74 +284,6 @@ func named(err error, id string) error {
 		return fault.New(fault.NotFound, "there is no alert %q at this site", id)
 	}
 	return err
-}
-
-// ListAlerts returns a page of the alerts that f chooses, newest first, and how
-// many it chooses, of which at most [ask.MaxCounted] are counted.
-func (s *Store) ListAlerts(ctx context.Context, f ask.AlertFilter) (ask.List[federation.Alert], error) {
-	f.Page = f.Page.WithDefaults()
-	page := ask.List[federation.Alert]{Skip: f.Skip, Limit: f.Limit}
-	var rows []alertRow
-	err := s.read(ctx, "listing alerts", func(ctx context.Context, tx bun.Tx) error {
-		// In two steps: which, from an index alone, and then these as they are.
-		if err := newest(tx.NewSelect().Model(&rows).Where("id IN (?)", pageOf(tx, f))).Scan(ctx); err != nil {
-			return err
-		}
-		n := len(rows)
-		if n < f.Limit && (n > 0 || f.Skip == 0) { // the last page tells how many there are
-			page.Total = f.Skip + n
-			return nil
-		}
-		if err := s.reach.count(tx, f).Scan(ctx, &page.Total); err != nil {
-			return err
-		}
-		if page.More = page.Total > s.reach.counted; page.More {
-			page.Total = s.reach.counted
-			if n > 0 {
-				page.Total = max(page.Total, f.Skip+n)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return ask.List[federation.Alert]{}, err
-	}
-	page.Items = make([]federation.Alert, len(rows))
-	for i, r := range rows {
-		page.Items[i] = r.alert()
-	}
-	return page, nil
-}
-
-func chosen(q *bun.SelectQuery, f ask.AlertFilter) *bun.SelectQuery {
-	if f.Severity != "" {
-		q = q.Where("severity = ?", f.Severity)
-	}
-	if f.Status != "" {
-		q = q.Where("status = ?", f.Status)
-	}
-	if f.TLP != "" {
-		q = q.Where("tlp = ?", f.TLP)
-	}
-	if f.Source != "" {
-		q = q.Where("source = ?", f.Source)
-	}
-	return q
-}
-
-func newest(q *bun.SelectQuery) *bun.SelectQuery {
-	return q.OrderExpr("created_at DESC, id DESC")
-}
-
-// pageOf are the ids of a page.
-func pageOf(tx bun.IDB, f ask.AlertFilter) *bun.SelectQuery {
-	return newest(chosen(tx.NewSelect().Model((*alertRow)(nil)), f)).Column("id").Limit(int64(f.Limit)).Offset(int64(f.Skip))
-}
-
-// count is how many alerts f chooses, or one more than are counted.
-func (r reach) count(tx bun.IDB, f ask.AlertFilter) *bun.SelectQuery {
-	some := chosen(tx.NewSelect().Model((*alertRow)(nil)), f).ColumnExpr("1").Limit(int64(r.counted + 1))
-	return tx.NewSelect().ColumnExpr("count(*)").TableExpr("(?) AS c", some)
 }
 
 // CountAlerts counts all alerts of a source, which reads the place of each.

@@ -423,6 +423,71 @@ func alertsAreCountedSoFar(t *testing.T, f fixture) {
 	}
 }
 
+// A list of several filters looks at so many alerts, those of the rarest, says how far, and what goes on from
+// there finds in all what one look at everything does.
+func severalFiltersLookSoFar(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	as := make([]federation.Alert, 120)
+	for i := range as {
+		as[i] = received(t, fmt.Sprint(i))
+		as[i].CreatedAt = after(time.Duration(i/2) * time.Second) // two at a time
+		as[i].Severity, as[i].TLP = federation.Severities()[i%3], federation.TLPs()[i%2]
+	}
+	must(s.ReceiveAlerts(t.Context(), as, nil))(t)
+	everything := s.reach
+	few := everything
+	few.counted = 7
+	for name, filter := range map[string]ask.AlertFilter{
+		"filters that meet":    {Severity: federation.Severities()[1], TLP: federation.TLPs()[0]},
+		"filters that exclude": {Severity: federation.Severities()[1], Source: "suricata"},
+		"a rare one":           {Severity: federation.Severities()[2], TLP: federation.TLPs()[1], Source: as[0].Source},
+		"after a place":        {Severity: federation.Severities()[1], TLP: federation.TLPs()[0], After: ask.PlaceOf(as[60])},
+	} {
+		for _, skip := range []int{0, 3, 9, 1000} {
+			pages := func(r reach) (ids []string, total, answers int) {
+				s.reach = r
+				q := filter
+				for q.Skip, q.Limit = skip, 4; ; answers++ {
+					page := must(s.ListAlerts(t.Context(), q))(t)
+					for _, a := range page.Items {
+						ids = append(ids, a.ID)
+					}
+					total += page.Total
+					if (page.LookedTo != "") != page.More && len(page.Items) < q.Limit {
+						t.Fatalf("%s: it has looked to %q, and that there is more is %t", name, page.LookedTo, page.More)
+					}
+					switch {
+					case page.LookedTo != "":
+						q.After, q.Skip = must(ask.ParsePlace("after", page.LookedTo))(t), max(0, q.Skip-page.Total)
+					case len(page.Items) == q.Limit:
+						total -= page.Total // the next answer says it again
+						q.Skip += q.Limit
+					default:
+						return ids, total, answers + 1
+					}
+					if answers > 200 {
+						t.Fatalf("%s: it does not end", name)
+					}
+				}
+			}
+			want, all, _ := pages(everything)
+			got, total, answers := pages(few)
+			what := fmt.Sprintf("%s, from %d on", name, skip)
+			equal(t, what, got, want)
+			if skip == 0 {
+				equal(t, what+": in all", total, all)
+			}
+			if answers == 1 && name != "filters that exclude" {
+				t.Errorf("%s: one answer has looked at everything", what)
+			}
+		}
+	}
+	s.reach = few
+	page := must(s.ListAlerts(t.Context(), ask.AlertFilter{Severity: federation.Severities()[1], TLP: federation.TLPs()[0]}))(t)
+	equal(t, "the rarer filter leads", page.LookedTo, ask.PlaceOf(as[100]).String()) // the seventh of every third, where the other is every second
+	s.reach = everything
+}
+
 func alertsAreFiltered(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	for i, sev := range federation.Severities() {
@@ -492,10 +557,18 @@ func listsUseIndexes(t *testing.T, f fixture) {
 	}
 	list := func(f ask.AlertFilter) string {
 		f.Page = f.WithDefaults()
-		return pageOf(s.reader, f).String()
+		chosen, _, err := s.reach.choose(t.Context(), s.reader, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pageOf(chosen(), f).String()
 	}
 	count := func(f ask.AlertFilter) string {
-		return s.reach.count(s.reader, f).String()
+		chosen, _, err := s.reach.choose(t.Context(), s.reader, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.reach.count(s.reader, chosen()).String()
 	}
 	for _, test := range []struct{ name, query string }{
 		{"alerts_titles", list(ask.AlertFilter{})},

@@ -23,7 +23,7 @@ type reach struct {
 	rows   int // alerts, where each must be read from its table or looked up in another
 	marks  int // marks that may begin with a text for its alerts to be found by them, wherever in the queue they are
 	common int // marks among which campaigns are looked for
-	// counted is how many alerts are counted for the total of a list.
+	// counted is how many alerts are counted for the total of a list, and among how many a list of several filters is chosen.
 	counted int
 }
 
@@ -38,7 +38,7 @@ type spot struct {
 func (s spot) place() ask.Place { return ask.Place{At: s.CreatedAt.Time, ID: s.ID} }
 
 // judged are the columns by which conditions and texts judge.
-var judged = []string{"title", "severity", "status", "source", "origin_site"}
+var judged = []string{"title", "severity", "status", "source", "origin_site", "tlp"}
 
 // condition is one that an index has in the order of the queue.
 type condition func(*bun.SelectQuery) *bun.SelectQuery

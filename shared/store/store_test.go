@@ -79,7 +79,7 @@ var suite = []func(*testing.T, fixture){
 	migrateIsSafeTwice, migrateIsSafeAtOnce, readyNamesWhatIsMissing, restartKeepsData,
 	raisedAlertRoundTrips, labelsRoundTrip, rowsFromBeforeLabelsAreAmber, secondRaiseGivesFirst, raisesAtOnceMakeOne, raiseRollsBackAsOne, alertsRaisedTogether, alertsRaisedTogetherAtOnceMakeOneEach,
 	aBatchIsStoredAsOneByOne, whatAnotherStoresMeanwhileIsAReplay, replaysAndDoublesAreNotStored, receivedBatchesAtOnceStoreOnce, receivedAlertRoundTrips, largestAlertFits, unknownAlertIsNotFound,
-	alertsComeInPages, alertsAreFiltered, listsUseIndexes, everyCallUsesIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
+	alertsComeInPages, alertsAreFiltered, severalFiltersLookSoFar, listsUseIndexes, everyCallUsesIndexes, updateChangesAndTells, updatesAtOnceTellOnce,
 	newerVersionsOfAPeerWin, versionsAtOnceLeaveTheNewest, rowsFromBeforeVersionsAreAsRaised,
 	refusalsAreNotedOnce, refusalsOfWhatIsHeldCount, oldRefusalsGo,
 	whatIsComparedComesInOrder, whatWasSharedSinceIsCounted, whatIsComparedIsReadFromIndexes, resendsBecomeSeldom, resendsAtOnceSendOnce, theLastReconciliationIsKept,

@@ -77,10 +77,10 @@ func (k *Console) queueQuery(values url.Values) (ask.AlertQuery, error) {
 		return q, wrong.Err("the filter is not valid")
 	}
 	var err error
-	if q.After, err = ask.ParsePlace(values.Get("after")); err != nil {
+	if q.After, err = ask.ParsePlace("after", values.Get("after")); err != nil {
 		return q, err
 	}
-	if q.Before, err = ask.ParsePlace(values.Get("before")); err != nil {
+	if q.Before, err = ask.ParsePlace("before", values.Get("before")); err != nil {
 		return q, err
 	}
 	return q, q.Validate()
@@ -111,7 +111,7 @@ func parseStretch(text string) (s stretch, err error) {
 		return s, wrong.Err("the place in the queue is not valid")
 	}
 	s.from = time.UnixMicro(micros)
-	s.to, err = ask.ParsePlace(to)
+	s.to, err = ask.ParsePlace("nothing", to)
 	return s, err
 }
 
