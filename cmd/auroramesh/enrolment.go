@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/enrol"
+	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/authority"
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -103,6 +105,7 @@ type siteEnrolCmd struct {
 	placeFlags
 	natsFlag
 	SiteID string   `arg:"" name:"site_id" help:"The id of the site."`
+	Region string   `placeholder:"REGION" help:"The region whose relays the site finds. Default: the only one."`
 	Hub    []string `placeholder:"HOST:PORT" help:"Where the site finds the leafnode listener of the primary or of a relay; more than once for several. Default: the first --host of the primary, or of each relay, with the port in its site.conf."`
 }
 
@@ -110,7 +113,7 @@ type siteEnrolCmd struct {
 func (c *siteEnrolCmd) Run(ctx context.Context, io *stdio) error {
 	return c.open(func(a *authority.Authority) error {
 		p := c.place()
-		p.Hubs = c.Hub
+		p.Hubs, p.Region = c.Hub, c.Region
 		again := a.Enrolled()[c.SiteID].RevokedAt != nil
 		dir, err := enrol.Enrol(a, federation.SiteID(c.SiteID), p, time.Now())
 		if err != nil {
@@ -267,6 +270,9 @@ type siteRelayCmd struct {
 	Listen         string   `default:"127.0.0.1:4222" help:"Where it takes auroramesh site."`
 	LeafnodeListen string   `default:"0.0.0.0:7422" help:"Where it takes the sites."`
 	ClusterListen  string   `default:"0.0.0.0:6222" help:"Where it takes the other relays."`
+	Region         string   `placeholder:"REGION" help:"Its region, the same for all relays of a cluster. Default: there is but one, and no gateway."`
+	GatewayListen  string   `default:"0.0.0.0:7222" help:"Where it takes the relays of other regions, where it is of a region."`
+	Gateway        []string `placeholder:"REGION=HOST:PORT" help:"Where a relay of another region takes those of others; more than once for several."`
 	At             string   `placeholder:"PATH" help:"Where the directory will be. Default: where it is made."`
 	Days           int      `default:"365" help:"How long the certificate holds, in days."`
 }
@@ -277,6 +283,7 @@ func (c *siteRelayCmd) Run(io *stdio) error {
 		before := len(a.Relays())
 		dir, err := enrol.Relay(a, c.Name, enrol.Place{
 			At: c.At, ClientListen: c.Listen, LeafnodeListen: c.LeafnodeListen, ClusterListen: c.ClusterListen, Hosts: c.Host, Routes: c.Route, Days: c.Days,
+			Region: c.Region, GatewayListen: c.GatewayListen, Gateways: gateways(c.Gateway),
 		}, time.Now())
 		if err != nil {
 			return err
@@ -287,4 +294,17 @@ func (c *siteRelayCmd) Run(io *stdio) error {
 		}
 		return nil
 	})
+}
+
+// gateways are the regions of REGION=HOST:PORT, each once.
+func gateways(flags []string) (all []nats.Gateway) {
+	for _, f := range flags {
+		region, host, _ := strings.Cut(f, "=")
+		i := slices.IndexFunc(all, func(g nats.Gateway) bool { return g.Region == region })
+		if i < 0 {
+			i, all = len(all), append(all, nats.Gateway{Region: region})
+		}
+		all[i].Hosts = append(all[i].Hosts, host)
+	}
+	return all
 }

@@ -1,7 +1,8 @@
 //go:build linux
 
 // Package cluster_test runs a hub whose NATS server is three: processes in a cluster
-// that keep each stream of the site three times, one of which is killed.
+// that keep each stream of the site three times, one of which is killed. And it runs two
+// regions with a gateway between them, which is cut.
 package cluster_test
 
 import (

@@ -87,3 +87,48 @@ func TestSitesOutliveTheLossOfAnyRelay(t *testing.T) {
 		return err == nil && len(top.Links) == 1 && top.Links[0].Status == federation.Down && top.Links[0].Cause == federation.AuthRefused
 	})
 }
+
+// Two regions of a relay and a site each. What is raised in one comes to the other, and a
+// site that is revoked is cut in its region and refused there, which the other is told.
+func TestASiteIsRevokedInEveryRegion(t *testing.T) {
+	if os.Getenv(wanted) == "" {
+		t.Skip("SKIPPED, NOT RUN AS DEPLOYED: set " + wanted + "=1")
+	}
+	p, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "sites")
+	site := func(args ...string) string {
+		return string(command(t, nil, p.auroramesh, append([]string{"site"}, append(args, "--dir", dir)...)...))
+	}
+	site("init", "--primary", "site-a")
+	north := address(freePort(t))
+	for _, relay := range [][]string{
+		{"north-1", "--region", "north", "--gateway-listen", north},
+		{"south-1", "--region", "south", "--gateway-listen", address(freePort(t)), "--gateway", "north=" + north},
+	} {
+		site(append([]string{"relay", "--host", "127.0.0.1", "--listen", address(freePort(t)), "--leafnode-listen", address(freePort(t)), "--cluster-listen", address(freePort(t))}, relay...)...)
+	}
+	for id, region := range map[string]string{"site-a": "north", "site-b": "south"} {
+		site("enrol", id, "--region", region, "--listen", address(freePort(t)), "--http-listen", address(freePort(t)))
+	}
+	for _, name := range []string{"north-1", "south-1"} {
+		serve(t, p, filepath.Join(dir, name), nats.RelayFile)
+	}
+	a, b := whole(t, p, filepath.Join(dir, "site-a"), nats.LeafFile), whole(t, p, filepath.Join(dir, "site-b"), nats.LeafFile)
+	a.sees(t, 0)
+	crosses(t, b, a, 0, "to the north")
+	crosses(t, a, b, 0, "to the south")
+
+	said := site("revoke", "site-b")
+	for _, want := range []string{"Cut: the leafnode of spiffe://auroramesh/site/site-b/", "The NATS server north-1 is up to date.", "The NATS server south-1 is up to date."} {
+		if !strings.Contains(said, want) {
+			t.Errorf("site revoke says %q, without %q", said, want)
+		}
+	}
+	natstest.Within(t, patience, "site-a says that site-b is refused", func() bool {
+		top, err := a.api[0].Topology(t.Context())
+		return err == nil && len(top.Links) == 1 && top.Links[0].Status == federation.Down && top.Links[0].Cause == federation.AuthRefused
+	})
+}

@@ -24,12 +24,25 @@ type Server struct {
 	// ClusterListen is where a relay takes the others, and Routes where those do, as host:port.
 	ClusterListen string
 	Routes        []string
-	StoreDir      string
-	CAFile        string
-	CertFile      string
-	KeyFile       string
+	// Region is that of a relay which has a gateway to other regions: the name of its
+	// cluster. GatewayListen is where it takes their relays, and GatewayAdvertise the
+	// host:port by which those find it.
+	Region           string
+	GatewayListen    string
+	GatewayAdvertise string
+	Gateways         []Gateway
+	StoreDir         string
+	CAFile           string
+	CertFile         string
+	KeyFile          string
 	// SystemNkey is the public key of who may reload the server.
 	SystemNkey string
+}
+
+// Gateway is where the relays of another region take those of this one, as host:port.
+type Gateway struct {
+	Region string
+	Hosts  []string
 }
 
 // Conf is site.conf.
@@ -45,11 +58,7 @@ func (s Server) Conf() string {
 		set("AURORA_LEAFNODE_LISTEN", s.LeafnodeListen, "where the secondary sites connect")
 	}
 	list := func(name string, hosts []string, why string) {
-		urls := make([]string, len(hosts))
-		for i, h := range hosts {
-			urls[i] = strconv.Quote("tls://" + h)
-		}
-		fmt.Fprintf(&b, "%-23s [%s] # %s\n", name+":", strings.Join(urls, ", "), why)
+		fmt.Fprintf(&b, "%-23s %s # %s\n", name+":", urls(hosts), why)
 	}
 	if len(s.Hubs) > 0 {
 		list("AURORA_HUBS", s.Hubs, "the primary, or the relays: where one is gone the next is tried")
@@ -57,6 +66,16 @@ func (s Server) Conf() string {
 	if s.ClusterListen != "" {
 		set("AURORA_CLUSTER_LISTEN", s.ClusterListen, "where the other relays connect")
 		list("AURORA_ROUTES", s.Routes, "where the other relays are")
+		if s.Region != "" {
+			set("AURORA_REGION", s.Region, "the region, the same for all relays of one cluster")
+			set("AURORA_GATEWAY_LISTEN", s.GatewayListen, "where the relays of other regions connect")
+			set("AURORA_GATEWAY_ADVERTISE", s.GatewayAdvertise, "by which they find that")
+			fmt.Fprintf(&b, "AURORA_GATEWAYS: [ # where the relays of other regions are\n")
+			for _, g := range s.Gateways {
+				fmt.Fprintf(&b, "  { name: %q, urls: %s }\n", g.Region, urls(g.Hosts))
+			}
+			b.WriteString("]\n")
+		}
 	} else {
 		set("AURORA_SITE", string(s.Site), "the site, and its JetStream domain")
 		set("AURORA_STORE_DIR", s.StoreDir, "what JetStream keeps")
@@ -65,7 +84,19 @@ func (s Server) Conf() string {
 	set("AURORA_CERT_FILE", s.CertFile, "the certificate of this site")
 	set("AURORA_KEY_FILE", s.KeyFile, "its key")
 	set("AURORA_SYSTEM_NKEY", s.SystemNkey, "who may reload this server")
+	if s.Region != "" {
+		b.WriteString(gateway)
+	}
 	return b.String()
+}
+
+// urls is a list of URLs, of hosts as host:port.
+func urls(hosts []string) string {
+	all := make([]string, len(hosts))
+	for i, h := range hosts {
+		all[i] = strconv.Quote("tls://" + h)
+	}
+	return "[" + strings.Join(all, ", ") + "]"
 }
 
 // Peer is a site that may join as a leafnode, with the users of those of its

@@ -33,6 +33,12 @@ var Leaf string
 //go:embed nats-relay.conf
 var Relay string
 
+// gateway is what site.conf of a relay has where the relay is of a region, for a file
+// that is included knows no name of the one that includes it.
+//
+//go:embed gateway.conf
+var gateway string
+
 // The names of the files in a site's directory.
 const (
 	HubFile    = "nats-server.conf"

@@ -18,21 +18,16 @@ import (
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
-// relay runs a relay on the shipped file, which looks for another where one is given.
-func relay(t *testing.T, a *authority.Authority, name string, other *server.Server, peers []nats.Peer) (*server.Server, string) {
+// relay runs a relay on the shipped file, with the name, routes and gateways given.
+func relay(t *testing.T, a *authority.Authority, s nats.Server, peers []nats.Peer) (*server.Server, string) {
 	t.Helper()
-	issued, err := a.RelayPair(name, nil, time.Now(), day)
+	issued, err := a.RelayPair(s.Name, nil, time.Now(), day)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, dir := keep(t, issued), t.TempDir()
-	s := nats.Server{
-		Name: name, ClientListen: "127.0.0.1:-1", LeafnodeListen: "127.0.0.1:-1", ClusterListen: "127.0.0.1:-1",
-		CAFile: filepath.Join(a.Dir(), authority.CertFile), CertFile: p.cert, KeyFile: p.key, SystemNkey: newKey(t),
-	}
-	if other != nil {
-		s.Routes = []string{other.ClusterAddr().String()}
-	}
+	s.ClientListen, s.LeafnodeListen, s.ClusterListen = "127.0.0.1:-1", "127.0.0.1:-1", "127.0.0.1:-1"
+	s.CAFile, s.CertFile, s.KeyFile, s.SystemNkey = filepath.Join(a.Dir(), authority.CertFile), p.cert, p.key, newKey(t)
 	write(t, filepath.Join(dir, nats.RelayFile), nats.Relay)
 	write(t, filepath.Join(dir, nats.SiteFile), s.Conf())
 	write(t, filepath.Join(dir, nats.AccessFile), nats.Access{Peers: peers}.Conf())
@@ -48,9 +43,9 @@ func relay(t *testing.T, a *authority.Authority, name string, other *server.Serv
 	return started, net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))
 }
 
-// Two relays between three sites: whichever a site is at, it meets the others, and when
-// one relay dies its sites are at the other moments later, with nothing lost.
-func TestTheLossOfARelayIsSurvived(t *testing.T) {
+// hubless is an authority with sites enrolled, whose hub is a relay.
+func hubless(t *testing.T, sites ...federation.SiteID) (realm, map[federation.SiteID]pair) {
+	t.Helper()
 	a, err := authority.Create(t.TempDir(), "site-a", nil, time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +56,6 @@ func TestTheLossOfARelayIsSurvived(t *testing.T) {
 		}
 	})
 	r, pairs := realm{Authority: a, ca: filepath.Join(a.Dir(), authority.CertFile)}, map[federation.SiteID]pair{}
-	sites := []federation.SiteID{"site-b", "site-c"}
 	for _, s := range sites {
 		issued, err := a.Enrol(s, nil, time.Now(), day)
 		if err != nil {
@@ -69,8 +63,16 @@ func TestTheLossOfARelayIsSurvived(t *testing.T) {
 		}
 		pairs[s] = keep(t, issued)
 	}
-	one, oneAt := relay(t, a, "relay-1", nil, r.peers())
-	two, twoAt := relay(t, a, "relay-2", one, r.peers())
+	return r, pairs
+}
+
+// Two relays between three sites: whichever a site is at, it meets the others, and when
+// one relay dies its sites are at the other moments later, with nothing lost.
+func TestTheLossOfARelayIsSurvived(t *testing.T) {
+	r, pairs := hubless(t, "site-b", "site-c")
+	a := r.Authority
+	one, oneAt := relay(t, a, nats.Server{Name: "relay-1"}, r.peers())
+	two, twoAt := relay(t, a, nats.Server{Name: "relay-2", Routes: []string{one.ClusterAddr().String()}}, r.peers())
 	natstest.Within(t, 30*time.Second, "the relays are a cluster", func() bool { return one.NumRoutes() > 0 && two.NumRoutes() > 0 })
 
 	// Each begins at another relay.
@@ -137,7 +139,7 @@ func stranger(t *testing.T, a *authority.Authority, site federation.SiteID) pair
 // Whoever is in the cluster of the relays is told everything, so a site must not be.
 func TestASiteIsNoRelay(t *testing.T) {
 	r, pairs := newRealm(t, "site-c")
-	one, _ := relay(t, r.Authority, "relay-1", nil, r.peers())
+	one, _ := relay(t, r.Authority, nats.Server{Name: "relay-1"}, r.peers())
 	o := &server.Options{ServerName: "relay-2", Host: "127.0.0.1", Port: -1}
 	o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = "auroramesh", "127.0.0.1", -1
 	o.Cluster.TLSConfig = r.config(t, pairs["site-c"])

@@ -6,6 +6,7 @@
 package enrol
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -48,6 +49,12 @@ type Place struct {
 	// ClusterListen is where a relay takes the others, and Routes where those do.
 	ClusterListen string
 	Routes        []string
+	// Region is that of a relay, empty where there is but one; of a site, that whose relays it
+	// is to find. GatewayListen is where a relay takes those of other regions, and Gateways are
+	// where those do.
+	Region        string
+	GatewayListen string
+	Gateways      []nats.Gateway
 	// Database is where the functions keep what they know; empty: SQLite in the directory.
 	Database string
 	// HTTPListen is where the gateway listens.
@@ -75,8 +82,24 @@ func (p Place) check() error {
 	}
 	for flag, hosts := range map[string][]string{"--hub": p.Hubs, "--route": p.Routes} {
 		for _, h := range hosts {
-			if host, _, err := net.SplitHostPort(h); err != nil || !hostName(host) || !listenable(h, 1) {
+			if !reachable(h) {
 				wrong.Add(flag, h, "HOST:PORT, the port from 1 to 65535")
+			}
+		}
+	}
+	if p.Region != "" && !federation.SiteID(p.Region).Valid() {
+		wrong.Add("--region", p.Region, federation.SiteIDForm)
+	}
+	if p.GatewayListen != "" && !listenable(p.GatewayListen, 1) { // the others are told the port
+		wrong.Add("--gateway-listen", p.GatewayListen, "HOST:PORT, the port from 1 to 65535")
+	}
+	for _, g := range p.Gateways {
+		for _, h := range g.Hosts {
+			switch {
+			case p.Region == "":
+				wrong.Add("--gateway", g.Region+"="+h, "nothing without --region: the relays of a region have a gateway")
+			case !federation.SiteID(g.Region).Valid() || g.Region == p.Region || !reachable(h):
+				wrong.Add("--gateway", g.Region+"="+h, "REGION=HOST:PORT, of another region, the port from 1 to 65535")
 			}
 		}
 	}
@@ -95,6 +118,12 @@ func listenable(addr string, least int) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= least && n <= 65535 && !strings.ContainsAny(addr, "\"\\$ \n")
+}
+
+// reachable reports whether an address is one that others can connect to.
+func reachable(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && hostName(host) && listenable(addr, 1)
 }
 
 func hostName(h string) bool {
@@ -142,7 +171,7 @@ func Enrol(a *authority.Authority, site federation.SiteID, p Place, now time.Tim
 	}
 	if len(p.Hubs) == 0 {
 		var err error
-		if p.Hubs, err = hubs(a); err != nil {
+		if p.Hubs, err = hubs(a, p.Region); err != nil {
 			return "", err
 		}
 	}
@@ -159,8 +188,8 @@ func Enrol(a *authority.Authority, site federation.SiteID, p Place, now time.Tim
 	return siteDir(a, site), errors.Join(newSite(a, site, p, pair, now), writeAccess(a, now))
 }
 
-// hubs are where sites connect: the relays, and where there are none the primary.
-func hubs(a *authority.Authority) ([]string, error) {
+// hubs are where the sites of a region connect: its relays, and where there are none the primary.
+func hubs(a *authority.Authority, region string) ([]string, error) {
 	hosts := map[string][]string{}
 	for name, relay := range a.Relays() {
 		hosts[name] = relay.Hosts
@@ -168,31 +197,41 @@ func hubs(a *authority.Authority) ([]string, error) {
 	if len(hosts) == 0 {
 		hosts[string(a.Primary())] = a.Hosts()
 	}
-	var all []string
+	byRegion := map[string][]string{}
 	for _, name := range sorted(hosts) {
-		port, err := leafnodePort(siteDir(a, federation.SiteID(name)))
+		of, port, err := listening(siteDir(a, federation.SiteID(name)))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, net.JoinHostPort(first(hosts[name], "localhost"), port))
+		byRegion[of] = append(byRegion[of], net.JoinHostPort(first(hosts[name], "localhost"), port))
 	}
-	return all, nil
+	regions := sorted(byRegion)
+	if region == "" && len(regions) == 1 {
+		region = regions[0]
+	}
+	if len(byRegion[region]) == 0 {
+		var wrong fault.Fields
+		wrong.Add("--region", region, "one that the relays have: "+cmp.Or(strings.Join(regions, ", "), "none"))
+		return nil, wrong.Err("it is not known where the site connects")
+	}
+	return byRegion[region], nil
 }
 
-// leafnodePort is the port at which the server with this directory takes the sites, as its
-// site.conf has it: people may change it there.
-func leafnodePort(dir string) (string, error) {
+// listening is the region of the server with this directory, empty where it is of none, and
+// the port at which it takes the sites, as its site.conf has them: people may change it there.
+func listening(dir string) (region, port string, err error) {
 	path := filepath.Join(dir, nats.SiteFile)
 	settings, err := conf.ParseFile(path)
 	if err != nil {
-		return "", fmt.Errorf("looking for where sites connect: %w", err)
+		return "", "", fmt.Errorf("looking for where sites connect: %w", err)
 	}
+	region, _ = settings["AURORA_REGION"].(string)
 	listen, _ := settings["AURORA_LEAFNODE_LISTEN"].(string)
 	if !listenable(listen, 1) { // -1 is any free port
-		return "", fault.New(fault.Invalid, "%s has no port where sites connect (AURORA_LEAFNODE_LISTEN: %q): name it with --hub HOST:PORT", path, listen)
+		return "", "", fault.New(fault.Invalid, "%s has no port where sites connect (AURORA_LEAFNODE_LISTEN: %q): name it with --hub HOST:PORT", path, listen)
 	}
-	_, port, _ := net.SplitHostPort(listen)
-	return port, nil
+	_, port, _ = net.SplitHostPort(listen)
+	return region, port, nil
 }
 
 // Relay makes the directory of a relay. From the first on the primary is a leafnode of

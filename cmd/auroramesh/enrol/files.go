@@ -107,6 +107,14 @@ func newRelay(a *authority.Authority, name, dir string, p Place, pair authority.
 		Name: name, ClientListen: natsAddress(p.ClientListen), LeafnodeListen: natsAddress(p.LeafnodeListen), ClusterListen: natsAddress(p.ClusterListen), Routes: p.Routes,
 		CAFile: filepath.Join(at, authority.CertFile), CertFile: filepath.Join(at, "server.crt"), KeyFile: filepath.Join(at, "server.key"), SystemNkey: system,
 	}
+	if p.Region != "" {
+		_, port, err := net.SplitHostPort(p.GatewayListen)
+		if err != nil {
+			return fmt.Errorf("finding the port of the gateway: %w", err)
+		}
+		server.Region, server.GatewayListen, server.Gateways = p.Region, p.GatewayListen, p.Gateways
+		server.GatewayAdvertise = net.JoinHostPort(first(p.Hosts, "127.0.0.1"), port)
+	}
 	_, err = writePair(dir, "server", pair)
 	for file, text := range map[string]string{
 		authority.CertFile: string(ca), nats.RelayFile: nats.Relay, nats.SiteFile: server.Conf(), envFile: "NATS_URL=" + clientURL(first(p.Hosts, "127.0.0.1"), p.ClientListen) + "\n",
