@@ -43,8 +43,9 @@ const (
 
 // at is where a server of [PartServer] listens, as it says once it does.
 type at struct {
-	Client  string `json:"client"` // URL
-	Leaf    string `json:"leaf"`   // host:port, empty where it takes no leafnodes
+	Client  string `json:"client"`  // URL
+	Leaf    string `json:"leaf"`    // host:port, empty where it takes no leafnodes
+	Gateway string `json:"gateway"` // host:port, empty where it has none
 	Monitor string `json:"monitor"`
 }
 
@@ -75,6 +76,9 @@ func Part(kind, of string, in io.Reader, out io.Writer) (err error) {
 		where := at{Client: s.ClientURL()}
 		if v.LeafNode.Port != 0 {
 			where.Leaf = "127.0.0.1:" + strconv.Itoa(v.LeafNode.Port)
+		}
+		if a := s.GatewayAddr(); a != nil {
+			where.Gateway = a.String()
 		}
 		if a := s.MonitorAddr(); a != nil {
 			where.Monitor = "http://" + a.String()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -23,8 +24,27 @@ import (
 )
 
 // pulls are what it costs while nothing is shared that every site pulls from every other,
-// or each from the one that passes on and that one from each.
-var pulls = []Workload{idlePulls(10, false), idlePulls(50, false), idlePulls(200, false), idlePulls(10, true), idlePulls(50, true), idlePulls(200, true)}
+// behind one hub or in two regions, or each from the one that passes on and that one from each.
+var pulls = []Workload{
+	idlePulls(10, oneHub), idlePulls(50, oneHub), idlePulls(200, oneHub),
+	idlePulls(10, twoRegions), idlePulls(50, twoRegions),
+	idlePulls(10, passingOn), idlePulls(50, passingOn), idlePulls(200, passingOn),
+}
+
+// layout is how the leaves of a star are joined, and who pulls from whom.
+type layout struct {
+	name, why string
+	what      string // whose cost it is
+	from      string // from whom each leaf pulls
+	hubs      int    // one for each region, with a gateway between them
+	relayed   bool   // the first leaf, the site of the hub, passes on for the others
+}
+
+var (
+	oneHub     = layout{"pull-", "(it says where pulling from every site ends)", "the NATS server of the hub", "each other", 1, false}
+	twoRegions = layout{"regions-", "(it says what a gateway costs and spares)", "the NATS servers of two regions with a gateway between them, together", "each other", 2, false}
+	passingOn  = layout{"relay-", "(it says what a site costs where the hub passes on)", "the NATS server of the hub", "the one that passes on, as it does from them,", 1, true}
+)
 
 // calmAfter is when the pulls of the leaves are calm: sooner than those of alertsink,
 // whose pace they are at from then on.
@@ -38,17 +58,13 @@ func (b *bed) window() time.Duration {
 	return 15 * time.Second
 }
 
-func idlePulls(sites int, relayed bool) Workload {
-	name, why, from := "pull-", "(it says where pulling from every site ends)", "each other"
-	if relayed {
-		name, why, from = "relay-", "(it says what a site costs where the hub passes on)", "the one that passes on, as it does from them,"
-	}
+func idlePulls(sites int, l layout) Workload {
 	return Workload{
-		Name: name + strconv.Itoa(sites), Unit: core, asked: sites > 50, NoGoal: why,
-		Does:   fmt.Sprintf("the NATS server of the hub, while %d leaves pull from %s and nothing is shared", sites, from),
+		Name: l.name + strconv.Itoa(sites), Unit: core, asked: sites > 50, NoGoal: l.why,
+		Does:   fmt.Sprintf("%s, while %d leaves pull from %s and nothing is shared", l.what, sites, l.from),
 		Beside: "the same with the leaves joined, and no pull",
 		prepare: func(ctx context.Context, b *bed) (pair, error) {
-			s, err := joinStar(ctx, max(b.size(sites), 2), relayed, b.Log)
+			s, err := joinStar(ctx, max(b.size(sites), 2), l, b.Log)
 			return pair{
 				own: func(ctx context.Context) (Sample, error) {
 					return s.idle(ctx, 2*b.window(), true)
@@ -61,23 +77,33 @@ func idlePulls(sites int, relayed bool) Workload {
 }
 
 // hubConf is a hub as in a deployment that has relays: it passes on and keeps nothing.
-const hubConf = `server_name: hub
+const hubConf = `server_name: "hub-%[1]d"
 listen: "127.0.0.1:-1"
 http: "127.0.0.1:-1"
-accounts { AURORA { users: [ { user: aurora } ] } }
+accounts { AURORA { users: [ { user: aurora } ] }, SYS {} }
+system_account: SYS
 no_auth_user: aurora
 leafnodes { listen: "127.0.0.1:-1", no_advertise: true, authorization { account: AURORA } }
 `
 
-// star is a hub and its leaves, each with a stream of shared alerts and the lanes of those who pull there.
+// gatewayConf is what a hub has besides that is of a region.
+const gatewayConf = `cluster { name: "region-%[1]d", listen: "127.0.0.1:-1" }
+gateway { name: "region-%[1]d", listen: "127.0.0.1:-1", gateways: [%[2]s] }
+`
+
+// star is a hub, or one for each region, and its leaves, each with a stream of shared alerts and the lanes of those who pull there.
 type star struct {
-	log *slog.Logger
-	// relayed says that the first leaf, the site of the hub, passes on for the others.
-	relayed bool
+	layout
+	log     *slog.Logger
 	dir     string
-	hub     *process
-	where   at
+	regions []region
 	leaves  []*server.Server
+}
+
+// region is the hub of some of the leaves.
+type region struct {
+	hub   *process
+	where at
 }
 
 func starSite(i int) federation.SiteID { return federation.SiteID(fmt.Sprintf("site-%04d", i)) }
@@ -85,17 +111,15 @@ func starSite(i int) federation.SiteID { return federation.SiteID(fmt.Sprintf("s
 // pulls reports whether one of two leaves pulls from the other.
 func (s *star) pulls(i, peer int) bool { return i != peer && (!s.relayed || i == 0 || peer == 0) }
 
-func joinStar(ctx context.Context, n int, relayed bool, log *slog.Logger) (s *star, err error) {
-	s = &star{log: log, relayed: relayed}
+func joinStar(ctx context.Context, n int, l layout, log *slog.Logger) (s *star, err error) {
+	s = &star{layout: l, log: log}
 	if s.dir, err = os.MkdirTemp("", "auroramesh-bench-"); err != nil {
 		return s, fmt.Errorf("making a directory: %w", err)
 	}
-	conf := filepath.Join(s.dir, "hub.conf")
-	if err := os.WriteFile(conf, []byte(hubConf), 0o600); err != nil {
-		return s, fmt.Errorf("writing the configuration of the hub: %w", err)
-	}
-	if s.hub, s.where, err = part(ctx, nil, PartServer, conf); err != nil {
-		return s, err
+	for range l.hubs {
+		if err := s.open(ctx); err != nil {
+			return s, err
+		}
 	}
 	for i := range n {
 		if err := s.join(ctx, i, n); err != nil {
@@ -103,14 +127,33 @@ func joinStar(ctx context.Context, n int, relayed bool, log *slog.Logger) (s *st
 		}
 	}
 	for {
-		t, err := s.where.traffic(ctx)
-		if err != nil || t.Leaves == n {
+		u, err := s.usage(ctx)
+		if err != nil || u.Leaves == n {
 			return s, err
 		}
 		if err := pause(ctx, 20*time.Millisecond); err != nil {
 			return s, err
 		}
 	}
+}
+
+// open starts the hub of one more region.
+func (s *star) open(ctx context.Context) error {
+	n, conf := len(s.regions), fmt.Sprintf(hubConf, len(s.regions))
+	if s.hubs > 1 {
+		var others []string
+		for i, r := range s.regions {
+			others = append(others, fmt.Sprintf(`{ name: "region-%d", url: "nats://%s" }`, i, r.where.Gateway))
+		}
+		conf += fmt.Sprintf(gatewayConf, n, strings.Join(others, ", "))
+	}
+	path := filepath.Join(s.dir, fmt.Sprintf("hub-%d.conf", n))
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		return fmt.Errorf("writing the configuration of a hub: %w", err)
+	}
+	hub, where, err := part(ctx, nil, PartServer, path)
+	s.regions = append(s.regions, region{hub, where})
+	return err
 }
 
 // join starts the server of leaf i of n, with what the others pull from there. What it
@@ -123,7 +166,7 @@ func (s *star) join(ctx context.Context, i, n int) error {
 	id := starSite(i)
 	o.ServerName, o.JetStreamDomain, o.StoreDir = string(id), subject.Domain(id), filepath.Join(s.dir, string(id))
 	o.Port, o.NoSigs, o.NoLog = server.RANDOM_PORT, true, true
-	o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: s.where.Leaf}}
+	o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: s.regions[i%len(s.regions)].where.Leaf}}
 	srv, err := server.NewServer(o)
 	if err != nil {
 		return fmt.Errorf("making the NATS server: %w", err)
@@ -204,9 +247,12 @@ func (s *star) pull(ctx context.Context) (stop func(context.Context) error, err 
 	return stop, errors.Join(s.pulled(ctx), pause(ctx, 2*calmAfter))
 }
 
+// eachLane is how much longer than a [startTime] each lane may take until it is pulled from.
+const eachLane = 10 * time.Millisecond
+
 // pulled waits until each lane of each leaf has somebody who waits for alerts.
 func (s *star) pulled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+	ctx, cancel := context.WithTimeout(ctx, startTime+time.Duration(s.consumers())*eachLane)
 	defer cancel()
 	for i := range s.leaves {
 		if err := s.pulledFrom(ctx, i, s.lanes(i)); err != nil {
@@ -222,6 +268,14 @@ func (s *star) lanes(i int) (n int) {
 		if s.pulls(peer, i) {
 			n += len(subject.AlertConsumers(starSite(peer)))
 		}
+	}
+	return n
+}
+
+// consumers is how many all leaves keep.
+func (s *star) consumers() (n int) {
+	for i := range s.leaves {
+		n += s.lanes(i)
 	}
 	return n
 }
@@ -256,7 +310,7 @@ func (s *star) pulledFrom(ctx context.Context, i, lanes int) error {
 	return nil
 }
 
-// idle is the share of a core that the hub takes for a while.
+// idle is the share of a core that the hubs take for a while.
 func (s *star) idle(ctx context.Context, d time.Duration, pulling bool) (sample Sample, err error) {
 	if pulling {
 		stop, failed := s.pull(ctx)
@@ -265,27 +319,53 @@ func (s *star) idle(ctx context.Context, d time.Duration, pulling bool) (sample 
 			return Sample{}, failed
 		}
 	}
-	before, err := s.where.traffic(ctx)
+	before, err := s.usage(ctx)
 	if err != nil {
 		return Sample{}, err
 	}
-	if sample.Value, err = s.hub.share(ctx, d); err != nil {
+	begun := time.Now()
+	if err := pause(ctx, d); err != nil {
 		return Sample{}, err
 	}
-	after, err := s.where.traffic(ctx)
+	took := time.Since(begun)
+	after, err := s.usage(ctx)
 	if err != nil {
 		return Sample{}, err
 	}
-	resident, err := s.hub.resident()
-	n, seconds, consumers := float64(len(s.leaves)), d.Seconds(), 0
-	for i := range s.leaves {
-		consumers += s.lanes(i)
-	}
+	sample.Value = 100 * float64(after.cpu-before.cpu) / float64(took)
+	n, seconds := float64(len(s.leaves)), took.Seconds()
 	sample.More = map[string]float64{
-		"consumers": float64(consumers), "messages (/s)": float64(after.In-before.In) / seconds,
-		"each link (B/s)": float64(after.InBytes-before.InBytes) / seconds / (n * (n - 1) / 2), "hub (MB)": resident,
+		"consumers": float64(s.consumers()), "messages (/s)": float64(after.In-before.In) / seconds,
+		"each link (B/s)": float64(after.InBytes-before.InBytes) / seconds / (n * (n - 1) / 2), "hub (MB)": after.resident,
 	}
-	return sample, err
+	return sample, nil
+}
+
+// usage is what the hubs have done so far, together, and the memory of the one that has most.
+type usage struct {
+	traffic
+	cpu      time.Duration
+	resident float64
+}
+
+func (s *star) usage(ctx context.Context) (u usage, err error) {
+	for _, r := range s.regions {
+		t, err := r.where.traffic(ctx)
+		if err != nil {
+			return u, err
+		}
+		cpu, err := r.hub.cpu()
+		if err != nil {
+			return u, err
+		}
+		resident, err := r.hub.resident()
+		if err != nil {
+			return u, err
+		}
+		u.In, u.InBytes, u.Leaves = u.In+t.In, u.InBytes+t.InBytes, u.Leaves+t.Leaves
+		u.cpu, u.resident = u.cpu+cpu, max(u.resident, resident)
+	}
+	return u, nil
 }
 
 func (s *star) close() error {
@@ -295,9 +375,11 @@ func (s *star) close() error {
 	for _, srv := range s.leaves {
 		srv.WaitForShutdown()
 	}
-	var err error
-	if s.hub != nil {
-		err = s.hub.end()
+	var failed []error
+	for _, r := range s.regions {
+		if r.hub != nil {
+			failed = append(failed, r.hub.end())
+		}
 	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(append(failed, os.RemoveAll(s.dir))...)
 }
