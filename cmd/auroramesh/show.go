@@ -95,6 +95,7 @@ type topologyCmd struct {
 func (*topologyCmd) Help() string {
 	return `LAST and MEDIAN are round trips: of the newest echo, and of the last two minutes.
 LOSS is of the same two minutes: MEDIAN and LOSS trail behind a line that has just changed.
+After a cut both begin anew; what was lost then is in the chart of the link in the console.
 Two sites whose alerts the hub passes on echo once in a heartbeat interval, and not each second.
 
 Examples:

@@ -248,7 +248,7 @@ func fieldDocs() map[string]map[string]property {
 			"last_ms": says("The round trip of the newest echo in milliseconds; null where it was lost"), "median_ms": says("The median round trip; null where every echo was lost"),
 			"p99_ms": says("The round trip that 99 of 100 echoes do not exceed"), "jitter_ms": says("The mean difference between one round trip and the next"),
 			"clock_offset_ms": says("How far the peer's clock is ahead, give or take half a round trip"), "loss": says("The share of the echoes that were lost, 0 to 1"),
-			"echoes":        says("How many echoes the figures are over, at most " + strconv.Itoa(federation.EchoWindow)),
+			"echoes":        says("How many echoes the figures are over, at most " + strconv.Itoa(federation.EchoWindow) + "; those since the peer could be reached again, where it could not"),
 			"every_seconds": says("How far apart they are in seconds; absent where one goes each second"), "measured_at": says("When the newest of them was sent"),
 		},
 		"Topology":   {"site_id": says("The site that answers", pattern(siteIDForm)), "generated_at": says("When the answer was made"), "sites": says("Every site that is known, this one included"), "links": says("Every link of this site")},

@@ -39,7 +39,7 @@ func (q query) figures() prometheus.Collector {
 		metric.Figure{Name: "aurora_site_status", Help: "1 for the status that a site of the mesh has, as this site sees it, and 0 for the others.", Labels: []string{"id", "status"}},
 		metric.Figure{Name: "aurora_link_status", Help: "1 for the status that the link to a peer has, and 0 for the others.", Labels: []string{"peer", "status"}},
 		metric.Figure{Name: "aurora_link_last_heartbeat_timestamp_seconds", Help: "When the newest heartbeat of a peer came, by the clock of this site; time() minus it is its age.", Labels: []string{"peer"}},
-		metric.Figure{Name: "aurora_link_echo_loss_ratio", Help: "Share of the last echoes to a peer that were lost, from 0 to 1.", Labels: []string{"peer"}},
+		metric.Figure{Name: "aurora_link_echo_loss_ratio", Help: "Share of the last echoes to a peer that were lost, from 0 to 1; of those since the last cut where that is not long ago.", Labels: []string{"peer"}},
 	)
 }
 

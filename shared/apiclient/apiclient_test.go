@@ -157,10 +157,10 @@ func TestAListOfSeveralFiltersGoesOnUntilItsPageIsFull(t *testing.T) {
 	answers := map[string]string{
 		"limit=3&severity=high&skip=5&status=new":            `{"items":[],"total":4,"more":true,"skip":5,"limit":3,"looked_to":"30_x"}`,
 		"after=30_x&limit=3&severity=high&skip=1&status=new": `{"items":[{"id":"1"},{"id":"2"}],"total":3,"more":true,"skip":1,"limit":3,"looked_to":"20_y"}`,
-		"after=20_y&limit=1&severity=high&status=new": `{"items":[{"id":"3"}],"total":2,"more":true,"skip":0,"limit":1}`,
-		"limit=9&severity=high&status=new":            `{"items":[{"id":"1"}],"total":1,"more":true,"skip":0,"limit":9,"looked_to":"7_z"}`,
-		"after=7_z&limit=8&severity=high&status=new":  `{"items":[{"id":"2"}],"total":1,"skip":0,"limit":8}`,
-		"limit=2&severity=high&status=new":            `{"items":[],"total":0,"more":true,"skip":0,"limit":2,"looked_to":"here"}`,
+		"after=20_y&limit=1&severity=high&status=new":        `{"items":[{"id":"3"}],"total":2,"more":true,"skip":0,"limit":1}`,
+		"limit=9&severity=high&status=new":                   `{"items":[{"id":"1"}],"total":1,"more":true,"skip":0,"limit":9,"looked_to":"7_z"}`,
+		"after=7_z&limit=8&severity=high&status=new":         `{"items":[{"id":"2"}],"total":1,"skip":0,"limit":8}`,
+		"limit=2&severity=high&status=new":                   `{"items":[],"total":0,"more":true,"skip":0,"limit":2,"looked_to":"here"}`,
 	}
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		answer, known := answers[r.URL.RawQuery]

@@ -89,6 +89,9 @@ type Probe struct {
 	State EchoOutcome `json:"state"` // with separate thresholds for entering and leaving it
 	// Trips are the round trips of the echoes of [EchoWindow] in microseconds, the newest last; -1 is a lost one.
 	Trips []int64 `json:"trips"`
+	// Anew is how many of these, the newest, came since the link was last out of reach; 0: all of them.
+	// What was lost meanwhile is no loss of the link as it is now.
+	Anew int `json:"anew,omitempty"`
 	// EverySeconds is the pace of the echoes; 0: one goes every second.
 	EverySeconds int `json:"every_s,omitempty"`
 	// OffsetMicros is how far the peer's clock was ahead at the last answered echo, give or take half its round trip.
@@ -164,6 +167,9 @@ func (p Probe) Next(e Echo) Probe {
 		p.EverySeconds = 0
 	}
 	p.Trips = p.Trips[max(len(p.Trips)-p.window(), 0):]
+	if p.Anew > 0 {
+		p.Anew++
+	}
 	lost, answered := p.inARow()
 	switch {
 	case e.Outcome == Forbidden:
@@ -176,7 +182,13 @@ func (p Probe) Next(e Echo) Probe {
 	case lost >= lostFrom && !p.State.Unreachable():
 		p.State = Lost
 	case p.State == "" && answered > 0, answered >= answeredFrom:
+		if p.State.Unreachable() {
+			p.Anew = answered
+		}
 		p.State = Answered
+	}
+	if p.Anew >= len(p.Trips) {
+		p.Anew = 0
 	}
 	p.At = e.At
 	return p
@@ -197,7 +209,7 @@ func (p Probe) inARow() (lost, answered int) {
 	return lost, answered
 }
 
-// Latency is what the echoes of one direction of a link say, over those of [EchoWindow].
+// Latency is what the echoes of one direction of a link say, over those of [EchoWindow], or since the peer could be reached again.
 type Latency struct {
 	LastMs   *float64 `json:"last_ms"`   // round trip of the newest echo; null where it was lost
 	MedianMs *float64 `json:"median_ms"` // null where every echo was lost, as for those below
@@ -216,9 +228,13 @@ func (p Probe) Latency() *Latency {
 	if len(p.Trips) == 0 {
 		return nil
 	}
+	trips := p.Trips
+	if p.Anew > 0 {
+		trips = trips[len(trips)-p.Anew:]
+	}
 	var came []int64
 	var differences int64
-	for _, t := range p.Trips {
+	for _, t := range trips {
 		if t < 0 {
 			continue
 		}
@@ -228,12 +244,12 @@ func (p Probe) Latency() *Latency {
 		came = append(came, t)
 	}
 	l := &Latency{
-		EverySeconds: p.EverySeconds, Echoes: len(p.Trips), Loss: float64(len(p.Trips)-len(came)) / float64(len(p.Trips)), MeasuredAt: p.At,
+		EverySeconds: p.EverySeconds, Echoes: len(trips), Loss: float64(len(trips)-len(came)) / float64(len(trips)), MeasuredAt: p.At,
 	}
 	if len(came) == 0 {
 		return l
 	}
-	if last := p.Trips[len(p.Trips)-1]; last >= 0 {
+	if last := trips[len(trips)-1]; last >= 0 {
 		l.LastMs = ms(float64(last))
 	}
 	l.JitterMs = ms(float64(differences) / float64(max(len(came)-1, 1)))

@@ -1,6 +1,7 @@
 package federation_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -181,6 +182,36 @@ func TestLatencyIsOfTheWindow(t *testing.T) {
 	}
 }
 
+// What was lost while nothing at the peer could be reached is in the history, and is no loss of the
+// link as it is now. What a line loses that works is.
+func TestLossBeginsAnewOnceThePeerIsReachedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		echoes string
+		lost   int
+		of     int
+	}{
+		"a cut":                                 {"....x//////...", 0, 3},
+		"a cut that is not healed for sure":     {"....//..", 2, 8},
+		"a refusal":                             {"..rrrr....", 0, 4},
+		"what is lost after it":                 {"..////...x..x.", 2, 8},
+		"a second cut":                          {"..////...xxx..///...", 0, 3},
+		"a black hole that is found to be one":  {"....xxxx///...", 0, 3},
+		"a line that loses two and works":       {"....xx....", 2, 10},
+		"a cut that the window has left":        {"////" + strings.Repeat(".", 118) + "x.", 1, 120},
+		"a cut as the first thing":              {"//...", 0, 3},
+		"echoes of a line that was never there": {"///", 3, 3},
+	} {
+		p, _ := probed(c.echoes, 0)
+		l := p.Latency()
+		if l.Echoes != c.of || l.Loss != float64(c.lost)/float64(c.of) {
+			t.Errorf("%s: of %d echoes %.3f are lost, want %d of %d", name, l.Echoes, l.Loss, c.lost, c.of)
+		}
+		if m, sent := p.Minute(), min(len(c.echoes), 60); m.Echoes != sent || m.Lost != sent-strings.Count(c.echoes[len(c.echoes)-sent:], ".") {
+			t.Errorf("%s: the history has %d lost of %d", name, m.Lost, m.Echoes)
+		}
+	}
+}
+
 func TestAnEchoNeverMakesALinkBetterThanItsHeartbeat(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, now := probed(rapid.StringMatching(`[./x]{0,200}`).Draw(t, "echoes"), 0)
@@ -192,8 +223,8 @@ func TestAnEchoNeverMakesALinkBetterThanItsHeartbeat(t *testing.T) {
 		if (status == federation.Healthy) != (cause == "") {
 			t.Errorf("%s has the cause %q", status, cause)
 		}
-		if len(p.Trips) > federation.EchoWindow {
-			t.Errorf("%d echoes are kept", len(p.Trips))
+		if len(p.Trips) > federation.EchoWindow || p.Anew > len(p.Trips) {
+			t.Errorf("%d echoes are kept, of which %d are new", len(p.Trips), p.Anew)
 		}
 	})
 }
