@@ -17,7 +17,8 @@ const maxAuditBatch = 200
 
 // audited has next's answer written to the audit log before the client gets it: so
 // no change is confirmed that the log does not have. Where the log cannot be
-// written, the client is told that, and not that all is well.
+// written, the client is told that, and not that all is well. A request that failed
+// is told why it did, whether or not the log has it: there is nothing to confirm.
 func (g *gateway) audited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		before := w.Header().Clone()
@@ -31,16 +32,28 @@ func (g *gateway) audited(next http.Handler) http.Handler {
 			}
 		}()
 		next.ServeHTTP(held, r)
-		if err := g.note(r, held.statusOrOK(), w.Header().Get("Location")); err != nil {
-			g.log.ErrorContext(r.Context(), "a change is not in the audit log", "route", r.Pattern, "error", err)
-			clear(w.Header())
-			maps.Copy(w.Header(), before)
-			writeProblem(w, r, fault.New(fault.Unavailable, "this was done, but the audit log of the site cannot be written: %s", fault.Of(err).Message))
-			return
+		status := held.statusOrOK()
+		if err := g.note(r, status, w.Header().Get("Location")); err != nil {
+			g.log.ErrorContext(r.Context(), "a request is not in the audit log", "route", r.Pattern, "status", status, "error", err)
+			if status < http.StatusBadRequest {
+				clear(w.Header())
+				maps.Copy(w.Header(), before)
+				writeProblem(w, r, unconfirmed(status, err))
+				return
+			}
 		}
-		w.WriteHeader(held.statusOrOK())
+		w.WriteHeader(status)
 		_, _ = w.Write(held.body.Bytes()) // the client may be gone
 	})
+}
+
+// unconfirmed is told in place of an answer whose record the audit log does not take.
+func unconfirmed(status int, err error) *fault.Error {
+	done := ""
+	if status < http.StatusMultipleChoices {
+		done = "this was done, but "
+	}
+	return fault.New(fault.Unavailable, "%sthe audit log of the site cannot be written: %s", done, fault.Of(err).Message)
 }
 
 // heldAnswer keeps an answer back.

@@ -78,6 +78,27 @@ func TestAChangeThatTheAuditLogDoesNotTakeIsNotConfirmed(t *testing.T) {
 	}
 }
 
+// What failed was not done, so there is nothing to confirm: the answer says why it failed.
+func TestARequestThatFailedIsToldSoWhereTheAuditLogFailsToo(t *testing.T) {
+	s := newSite(t, ":8000")
+	answers(t, s, ask.RaiseAlerts, func(ask.AlertsRaising) (ask.AlertsRaised, error) {
+		return ask.AlertsRaised{}, fault.New(fault.Unavailable, "the database does not answer")
+	})
+	for body, want := range map[string]string{
+		`{"title":"t","severity":"high","source":"test"}`: `503 "unavailable" "the database does not answer" Retry-After "1"`,
+		`{}`: `422 "invalid" "the alert is not valid" Retry-After ""`,
+	} {
+		r := s.do(t, "POST", "/api/v1/alerts", body)
+		p := decode[gateway.Problem](t, r)
+		if got := fmt.Sprintf("%d %q %q Retry-After %q", r.status, p.Code, p.Detail, r.header.Get("Retry-After")); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if missing := fmt.Sprintf(`msg="a request is not in the audit log" route="POST /api/v1/alerts" status=%d`, r.status); !strings.Contains(s.log.String(), missing) {
+			t.Errorf("the log does not say %s:\n%s", missing, s.log)
+		}
+	}
+}
+
 func TestManyChangesAtOnceAreEachInTheAuditLog(t *testing.T) {
 	s := newWholeSite(t)
 	const n = 100
