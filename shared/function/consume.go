@@ -51,7 +51,13 @@ func SourceOf(ctx context.Context) Source {
 // A failure that time may mend (Unavailable, Timeout) is retried without end.
 // The handler is called once more for a dead letter where [RetryEndpoint] is asked.
 func ConsumeEach[M any](sources func(context.Context) ([]Source, error), rescan time.Duration, handler func(context.Context, []M) error, opts ...Option) Trigger {
-	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler, news: newNews()}
+	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler, news: newNews(), relist: make(chan struct{}, 1)}
+}
+
+// Relisted has a [ConsumeEach] ask for its sources at once, and not only at its next rescan, where something
+// is published under one of the subjects.
+func Relisted(subjects ...string) Option {
+	return func(o *options) { o.listOn = subjects }
 }
 
 // Refused is what a [Consume] handler returns where it is done with the whole batch,
@@ -73,6 +79,7 @@ type consumeTrigger[M any] struct {
 	rescan  time.Duration
 	handler func(context.Context, []M) error
 	news    *news
+	relist  chan struct{} // has a value where the sources are to be asked for at once
 }
 
 func (t *consumeTrigger[M]) describe(*Running) (name, kind, detail string) {
@@ -90,7 +97,7 @@ func (t *consumeTrigger[M]) start(r *Running, m *meter) error {
 		stop, err := t.listen(r)
 		defer stop()
 		if err != nil {
-			return fmt.Errorf("listening to what happens to the links: %w", err)
+			return fmt.Errorf("listening to what happens to the peers: %w", err)
 		}
 		return t.follow(ctx, r, m)
 	})
@@ -134,9 +141,31 @@ func (t *consumeTrigger[M]) follow(ctx context.Context, r *Running, m *meter) er
 		case <-ctx.Done():
 			return nil
 		case <-time.After(t.rescan):
+		case <-t.relist:
+			if !t.gather(ctx) {
+				return nil
+			}
 		}
 	}
 }
+
+// gather waits a moment for more that has the sources asked for, so that a crowd of new peers
+// is one question in that time; false: ctx ended.
+func (t *consumeTrigger[M]) gather(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(relistAfter):
+	}
+	select {
+	case <-t.relist:
+	default:
+	}
+	return true
+}
+
+// relistAfter is how long after the first word of a new source all that are new by then are asked for.
+const relistAfter = 20 * time.Millisecond
 
 // How long it is waited before a source is tried again that is out of reach, first and at most.
 const (

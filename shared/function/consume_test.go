@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -369,6 +370,38 @@ func TestConsumeEachFollowsItsSources(t *testing.T) {
 	publish(`{"n":2}`)
 	set(source)
 	natstest.Eventually(t, "it is pulled from again", func() bool { return slices.Equal(got.sorted(), []int{1, 2}) })
+}
+
+// The first alert of a peer would else wait for the next rescan.
+func TestASourceThatIsToldIsPulledFromBeforeTheNextRescan(t *testing.T) {
+	s := natstest.Start(t, site)
+	b := natstest.Bus(t, s, site, "sender")
+	publish := numbers(t, b)
+	publish(`{"n":1}`)
+	var known atomic.Bool
+	var listed atomic.Int64
+	var got seen
+	r, _ := start(t, s, function.Function{Name: "reader", Triggers: []function.Trigger{
+		function.ConsumeEach(func(context.Context) ([]function.Source, error) {
+			listed.Add(1)
+			if !known.Load() {
+				return nil, nil
+			}
+			return []function.Source{source}, nil
+		}, time.Hour, func(_ context.Context, ns []number) error { got.add(ns...); return nil }, function.Relisted("sources.new")),
+	}})
+	ready(t, r)
+	natstest.Eventually(t, "there is none yet", func() bool { return listed.Load() == 1 })
+	known.Store(true)
+	for range 100 { // as many as appear at once, all of them one question or few
+		if err := b.Conn().Publish("sources.new", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Eventually(t, "it is pulled from", func() bool { return slices.Equal(got.sorted(), []int{1}) })
+	if n := listed.Load(); n > 50 {
+		t.Errorf("the sources were asked for %d times", n)
+	}
 }
 
 // A batch is read while the one before it is handled, and takes in what comes meanwhile;

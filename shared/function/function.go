@@ -64,6 +64,7 @@ type options struct {
 	calm     time.Duration
 	isNews   func(subject string, data []byte) bool
 	newsOn   []string
+	listOn   []string
 	again    time.Duration
 }
 

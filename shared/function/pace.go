@@ -134,7 +134,7 @@ func (q *quiet) stop() int {
 	return q.told
 }
 
-// listen has the trigger told what happens to the links, until stop is called.
+// listen has the trigger told what happens to the links and which sources are new, until stop is called.
 func (t *consumeTrigger[M]) listen(r *Running) (stop func(), err error) {
 	var subs []*nats.Subscription
 	stop = func() {
@@ -144,18 +144,30 @@ func (t *consumeTrigger[M]) listen(r *Running) (stop func(), err error) {
 			}
 		}
 	}
-	for _, subj := range t.newsOn {
-		s, err := r.bus.nc.Subscribe(subj, func(msg *nats.Msg) {
-			if t.isNews(msg.Subject, msg.Data) {
-				t.news.tell()
+	on := func(subjects []string, do nats.MsgHandler) error {
+		for _, subj := range subjects {
+			s, err := r.bus.nc.Subscribe(subj, do)
+			if err != nil {
+				return err
 			}
-		})
-		if err != nil {
-			return stop, err
+			subs = append(subs, s)
 		}
-		subs = append(subs, s)
+		return nil
 	}
-	return stop, nil
+	err = on(t.newsOn, func(msg *nats.Msg) {
+		if t.isNews(msg.Subject, msg.Data) {
+			t.news.tell()
+		}
+	})
+	if err != nil {
+		return stop, err
+	}
+	return stop, on(t.listOn, func(*nats.Msg) {
+		select {
+		case t.relist <- struct{}{}:
+		default: // it is to be done already
+		}
+	})
 }
 
 // paced pulls from a peer until ctx ends or the consumer is lost, at the pace that fits.
