@@ -54,12 +54,6 @@ func ConsumeEach[M any](sources func(context.Context) ([]Source, error), rescan 
 	return &consumeTrigger[M]{options: build("consume", opts), sources: sources, rescan: rescan, handler: handler, news: newNews(), relist: make(chan struct{}, 1)}
 }
 
-// Relisted has a [ConsumeEach] ask for its sources at once, and not only at its next rescan, where something
-// is published under one of the subjects.
-func Relisted(subjects ...string) Option {
-	return func(o *options) { o.listOn = subjects }
-}
-
 // Refused is what a [Consume] handler returns where it is done with the whole batch,
 // but will not have some of its messages: their reasons by index. Those end at their
 // source, with the reason and without a dead letter; the others are acknowledged.
@@ -148,24 +142,6 @@ func (t *consumeTrigger[M]) follow(ctx context.Context, r *Running, m *meter) er
 		}
 	}
 }
-
-// gather waits a moment for more that has the sources asked for, so that a crowd of new peers
-// is one question in that time; false: ctx ended.
-func (t *consumeTrigger[M]) gather(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(relistAfter):
-	}
-	select {
-	case <-t.relist:
-	default:
-	}
-	return true
-}
-
-// relistAfter is how long after the first word of a new source all that are new by then are asked for.
-const relistAfter = 20 * time.Millisecond
 
 // How long it is waited before a source is tried again that is out of reach, first and at most.
 const (
