@@ -106,21 +106,25 @@ func (l ledger) deliveries(ctx context.Context, _ ask.None) (federation.Deliveri
 	if err != nil {
 		return federation.Deliveries{}, err
 	}
+	counts, err := l.store.CountAlertsOf(ctx, peers)
+	if err != nil {
+		return federation.Deliveries{}, err
+	}
 	reachable := relays.Hub != "" && len(relays.From) > 0 && l.reaches(ctx, relays.Hub)
 	var (
 		rows = make([]federation.Delivery, 2*len(peers))
-		errs = make([]error, 2*len(peers))
+		errs = make([]error, len(peers))
 		wait sync.WaitGroup
 	)
 	for i, p := range peers { // together, for each peer that is away takes the whole of its time
 		wait.Go(func() {
-			rows[2*i], errs[2*i] = l.toward(ctx, relays, out, found, p)
+			rows[2*i], errs[i] = l.toward(ctx, relays, out, found, p)
 		})
 		wait.Go(func() {
 			if relays.From[p] {
-				rows[2*i+1], errs[2*i+1] = l.received(ctx, relays.Hub, p, reachable, found)
+				rows[2*i+1] = received(relays.Hub, p, counts[p], reachable, found)
 			} else {
-				rows[2*i+1], errs[2*i+1] = l.inbound(ctx, p)
+				rows[2*i+1] = l.inbound(ctx, p, counts[p])
 			}
 		})
 	}
@@ -321,14 +325,9 @@ func (l ledger) outbound(ctx context.Context, out outgoing, peer federation.Site
 	return d, nil
 }
 
-// inbound is what a peer has for this site, as far as it can be known.
-func (l ledger) inbound(ctx context.Context, peer federation.SiteID) (federation.Delivery, error) {
-	d := federation.Delivery{Peer: peer, Direction: federation.Inbound}
-	total, err := l.countOf(ctx, peer)
-	if err != nil {
-		return d, err
-	}
-	d.Stored = &total
+// inbound is what a peer has for this site, as far as it can be known, beside the alerts of it that are stored here.
+func (l ledger) inbound(ctx context.Context, peer federation.SiteID, stored int) federation.Delivery {
+	d := federation.Delivery{Peer: peer, Direction: federation.Inbound, Stored: &stored}
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	lanes, err := l.lanes(asked, peer)
@@ -341,7 +340,7 @@ func (l ledger) inbound(ctx context.Context, peer federation.SiteID) (federation
 		d.Reachable = true
 		setPending(&d, lanes)
 	}
-	return d, nil
+	return d
 }
 
 // reaches reports whether the JetStream of a site answers.
@@ -350,15 +349,6 @@ func (l ledger) reaches(ctx context.Context, site federation.SiteID) bool {
 	defer cancel()
 	reached, err := l.bus.Reaches(ctx, site)
 	return err == nil && reached
-}
-
-// countOf is how many alerts of a peer are in this site's queue.
-func (l ledger) countOf(ctx context.Context, peer federation.SiteID) (int, error) {
-	total, err := l.store.CountAlerts(ctx, federation.FederatedSource+string(peer))
-	if err != nil {
-		return 0, fmt.Errorf("counting the alerts of %s: %w", peer, err)
-	}
-	return total, nil
 }
 
 func setPending(d *federation.Delivery, lanes []*jetstream.ConsumerInfo) {

@@ -43,18 +43,16 @@ func (l ledger) passed(ctx context.Context, hub, peer federation.SiteID, found m
 }
 
 // received is how far the alerts of a peer have come that the hub passes on to this
-// site. What of them waits at the hub is among what that has for this site.
-func (l ledger) received(ctx context.Context, hub, peer federation.SiteID, reachable bool, found map[store.Way]federation.Reconciliation) (federation.Delivery, error) {
-	d := federation.Delivery{Peer: peer, Direction: federation.Inbound, PassedBy: hub, Reachable: reachable}
+// site, beside those that are stored here. What of them waits at the hub is among what that has for this site.
+func received(hub, peer federation.SiteID, stored int, reachable bool, found map[store.Way]federation.Reconciliation) federation.Delivery {
+	d := federation.Delivery{Peer: peer, Direction: federation.Inbound, PassedBy: hub, Reachable: reachable, Stored: &stored}
 	if !reachable {
 		d.Detail = fmt.Sprintf("%s does not answer", hub)
 	}
 	if r, compared := found[store.Way{Peer: peer, Direction: federation.Inbound}]; compared {
 		d.ProvedUntil = &r.Until
 	}
-	total, err := l.countOf(ctx, peer)
-	d.Stored = &total
-	return d, err
+	return d
 }
 
 // word is what a peer says of one alert.

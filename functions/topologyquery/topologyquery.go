@@ -92,11 +92,11 @@ func (q query) history(ctx context.Context, h ask.HistoryOf) (federation.History
 	}
 	to := q.now().UTC()
 	from := to.Add(-time.Duration(h.Hours) * time.Hour)
-	links, err := q.store.Links(ctx)
+	l, found, err := q.store.FindLink(ctx, h.LinkID)
 	if err != nil {
-		return federation.History{}, fmt.Errorf("reading the links: %w", err)
+		return federation.History{}, fmt.Errorf("reading the link: %w", err)
 	}
-	if l, ok := federation.FindLink(links, h.LinkID); ok {
+	if found {
 		h.LinkID = l.ID
 	}
 	before, known, ts, err := q.store.LinkHistory(ctx, q.bus.Site().ID, h.LinkID, from, maxTransitions)
@@ -117,12 +117,11 @@ func (q query) latency(ctx context.Context, h ask.HistoryOf) (federation.Latency
 	if h.Hours == 0 {
 		h.Hours = ask.DefaultHistoryHours
 	}
-	links, err := q.store.Links(ctx)
+	l, found, err := q.store.FindLink(ctx, h.LinkID)
 	if err != nil {
-		return federation.LatencyHistory{}, fmt.Errorf("reading the links: %w", err)
+		return federation.LatencyHistory{}, fmt.Errorf("reading the link: %w", err)
 	}
-	l, ok := federation.FindLink(links, h.LinkID)
-	if !ok {
+	if !found {
 		return federation.LatencyHistory{}, fault.New(fault.NotFound, "there is no link %q at this site", h.LinkID)
 	}
 	all := federation.LatencyHistory{LinkID: l.ID, To: q.now().UTC()}

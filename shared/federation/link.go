@@ -98,17 +98,22 @@ func FindLink(links []Link, id string) (Link, bool) {
 
 // ReversedIDs reports whether one text is the id of a link and the other that of the same with its
 // ends the other way round, as far as can be told without knowing the sites.
-func ReversedIDs(a, b string) bool {
-	a, isLink := strings.CutPrefix(a, "link-")
-	if !isLink {
-		return false
-	}
-	for i, r := range a {
-		if r == '-' && b == "link-"+a[i+1:]+"-"+a[:i] {
-			return true
+func ReversedIDs(a, b string) bool { return slices.Contains(reversed(a), b) }
+
+// LinkIDs are the ids by which [FindLink] finds a link that somebody calls by an id: that one, and
+// all that it may be with its ends the other way round.
+func LinkIDs(id string) []string { return append(reversed(id), id) }
+
+// reversed are the ids that a link may have whose id with its ends the other way round is given, one for
+// each hyphen in it; none where it is not the id of a link.
+func reversed(id string) (ids []string) {
+	ends, isLink := strings.CutPrefix(id, "link-")
+	for i, r := range ends {
+		if isLink && r == '-' {
+			ids = append(ids, "link-"+ends[i+1:]+"-"+ends[:i])
 		}
 	}
-	return false
+	return ids
 }
 
 // NewLink is the healthy link between two sites over which a heartbeat came at the time given.

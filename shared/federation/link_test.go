@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,6 +130,9 @@ func TestALinkIsFoundByEitherId(t *testing.T) {
 		for _, id := range []string{l.ID, l.Reversed()} {
 			if got, ok := federation.FindLink([]federation.Link{{ID: "link-x"}, l}, id); !ok || got.ID != l.ID {
 				t.Fatalf("by %s is found %q", id, got.ID)
+			}
+			if !slices.Contains(federation.LinkIDs(id), l.ID) {
+				t.Fatalf("%s is none of the links that %s may mean: %v", l.ID, id, federation.LinkIDs(id))
 			}
 		}
 		if !federation.ReversedIDs(l.ID, l.Reversed()) || !federation.ReversedIDs(l.Reversed(), l.ID) {

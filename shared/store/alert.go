@@ -286,10 +286,23 @@ func named(err error, id string) error {
 	return err
 }
 
-// CountAlerts counts all alerts of a source, which reads the place of each.
-func (s *Store) CountAlerts(ctx context.Context, source string) (int, error) {
-	total, err := s.reader.NewSelect().Model((*alertRow)(nil)).Where("source = ?", source).Count(ctx)
-	return int(total), failed("counting alerts", err)
+// CountAlertsOf counts all alerts of some origins, which reads the place of each. One of which there
+// is none has 0.
+func (s *Store) CountAlertsOf(ctx context.Context, origins []federation.SiteID) (map[federation.SiteID]int, error) {
+	counts := make(map[federation.SiteID]int, len(origins))
+	if len(origins) == 0 {
+		return counts, nil
+	}
+	var rows []struct {
+		OriginSite federation.SiteID `bun:"origin_site"`
+		Alerts     int               `bun:"alerts"`
+	}
+	err := s.reader.NewSelect().Model((*alertRow)(nil)).Column("origin_site").ColumnExpr("count(*) AS alerts").
+		Where("origin_site IN ?", bun.Tuple(origins)).Group("origin_site").Scan(ctx, &rows)
+	for _, r := range rows {
+		counts[r.OriginSite] = r.Alerts
+	}
+	return counts, failed("counting alerts", err)
 }
 
 // UpdateAlert applies a change to an alert by the rules of [federation.Alert.Apply],

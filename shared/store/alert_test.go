@@ -400,7 +400,10 @@ func alertsAreCountedSoFar(t *testing.T, f fixture) {
 		as = append(as, received(t, fmt.Sprint(i)))
 	}
 	must(s.ReceiveAlerts(t.Context(), as, nil))(t)
-	equal(t, "all that there are", must(s.CountAlerts(t.Context(), as[0].Source))(t), 9)
+	of := as[0].Origin.SiteID
+	equal(t, "all that there are", must(s.CountAlertsOf(t.Context(), []federation.SiteID{of, "site-z"}))(t), map[federation.SiteID]int{of: 9})
+	equal(t, "those of another", must(s.CountAlertsOf(t.Context(), []federation.SiteID{"site-z"}))(t), map[federation.SiteID]int{})
+	equal(t, "those of nobody", must(s.CountAlertsOf(t.Context(), nil))(t), map[federation.SiteID]int{})
 	total := func(skip, limit int) []any {
 		t.Helper()
 		page := must(s.ListAlerts(t.Context(), ask.AlertFilter{Page: ask.Page{Skip: skip, Limit: limit}}))(t)

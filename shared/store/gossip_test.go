@@ -263,6 +263,22 @@ func setBackClockIsTakenAfterSilence(t *testing.T, f fixture) {
 	equal(t, "sent at", siteNamed(t, s, "site-b").HeartbeatSentAt, t0)
 }
 
+func aLinkIsFoundAlone(t *testing.T, f fixture) {
+	s := f.migrated(t)
+	for _, peer := range []federation.SiteID{"b-c", "site-b", "site-b-2"} {
+		record(t, s, gossipOf(peer, t0), t0)
+	}
+	for id, want := range map[string]string{
+		linkAB: linkAB, "link-site-b-site-a": linkAB, "link-site-b-2-site-a": "link-site-a-site-b-2", "link-b-c-site-a": "link-b-c-site-a", "link-site-a-b-c": "link-b-c-site-a",
+		"link-site-a-site-c": "", "site-b": "", "": "",
+	} {
+		l, found, err := s.FindLink(t.Context(), id)
+		if err != nil || l.ID != want || found != (want != "") {
+			t.Errorf("%q finds %q (%t), want %q: %v", id, l.ID, found, want, err)
+		}
+	}
+}
+
 func gossipHealsSiteAndLink(t *testing.T, f fixture) {
 	s := f.migrated(t)
 	record(t, s, gossipOf("site-b", t0), t0)

@@ -195,7 +195,10 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 			list(ask.AlertFilter{}), list(ask.AlertFilter{Severity: federation.High}), list(ask.AlertFilter{Status: federation.New}),
 			list(ask.AlertFilter{Source: "wazuh"}), list(ask.AlertFilter{TLP: federation.TLPGreen}), list(ask.AlertFilter{Severity: federation.High, Source: "wazuh"}),
 		},
-		"CountAlerts": one(func(ctx context.Context, s *Store) error { _, err := s.CountAlerts(ctx, "wazuh"); return err }),
+		"CountAlertsOf": one(func(ctx context.Context, s *Store) error {
+			_, err := s.CountAlertsOf(ctx, []federation.SiteID{"site-b", "site-c"})
+			return err
+		}),
 		"PageAlerts": {
 			page(ask.AlertQuery{Text: "beacon"}), page(ask.AlertQuery{Text: "no such thing", Severity: federation.High}), page(ask.AlertQuery{Text: "203.0.113.7", Status: federation.New, Before: ask.PlaceOf(other)}),
 			page(ask.AlertQuery{Severity: federation.High, Status: federation.New, Origin: ask.OriginPeers}),
@@ -352,7 +355,7 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 var small = []string{
 	"Key", "Keys", "CreateKey", "UseKey", "RevokeKey", "OpenSession", "OpenIssuerSession", "KeepDrill", "Drills", "IssuerSession", "Session", "CloseSession", "DeleteSessions", "AuditHead",
 	"TrustedKey", "TrustedKeys", "TrustedKeysOf", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
-	"BacklogDrops", "Close", "Gates", "Inbound", "Links", "LinksTo", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
+	"BacklogDrops", "Close", "FindLink", "Gates", "Inbound", "Links", "LinksTo", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",
 	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "Relays", "SetPassed",
 }

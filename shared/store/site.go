@@ -155,6 +155,16 @@ func (s *Store) Links(ctx context.Context) ([]federation.Link, error) {
 	return linksOf(rows), nil
 }
 
+// FindLink returns the link of an id, with its ends in either order, and whether there is one.
+func (s *Store) FindLink(ctx context.Context, id string) (l federation.Link, found bool, err error) {
+	links, err := s.linksOf(ctx, federation.LinkIDs(id))
+	if err != nil {
+		return federation.Link{}, false, err
+	}
+	l, found = federation.FindLink(links, id)
+	return l, found, nil
+}
+
 // LinksTo returns the links to peers that there are, by id.
 func (s *Store) LinksTo(ctx context.Context, own federation.SiteID, peers []federation.SiteID) ([]federation.Link, error) {
 	if len(peers) == 0 {
@@ -164,6 +174,11 @@ func (s *Store) LinksTo(ctx context.Context, own federation.SiteID, peers []fede
 	for i, p := range peers {
 		ids[i] = federation.LinkID(own, p)
 	}
+	return s.linksOf(ctx, ids)
+}
+
+// linksOf returns the links that there are of some ids, by id.
+func (s *Store) linksOf(ctx context.Context, ids []string) ([]federation.Link, error) {
 	var rows []linkRow
 	if err := s.reader.NewSelect().Model(&rows).Where("id IN ?", bun.Tuple(ids)).Order("id").Scan(ctx); err != nil {
 		return nil, failed("listing links", err)
