@@ -127,3 +127,39 @@ func TestACrowdThatComesTogetherBecomesKnownTogether(t *testing.T) {
 		}
 	}
 }
+
+// One alert of a site whose key was read just now needs none of what a crowd does.
+func TestOneClaimOfAKnownSiteIsCheap(t *testing.T) {
+	st := storetest.Open(t)
+	ring := trust.New("site-a", st, slog.New(slog.DiscardHandler), time.Now)
+	key := natstest.Key(t, "site-b")
+	s := identity.Statement{Kind: identity.Message, Site: "site-b", Subject: "aurora.federation.health.site-b", Body: []byte("I live")}
+	proof := identity.Proof{Signature: key.Sign(s)}
+	all := []identity.Claim{{Key: key.Key(), Proof: proof, Statement: s}}
+	one := testing.AllocsPerRun(1000, func() {
+		if err := ring.Verify(t.Context(), key.Key(), proof, s, true); err != nil {
+			t.Fatal(err)
+		}
+	})
+	together := testing.AllocsPerRun(1000, func() {
+		if err := ring.VerifyAll(t.Context(), all, true)[0]; err != nil {
+			t.Fatal(err)
+		}
+	})
+	if one >= together {
+		t.Errorf("one claim makes %v allocations, as many as a crowd of one with its %v", one, together)
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	st := storetest.Open(b)
+	ring := trust.New("site-a", st, slog.New(slog.DiscardHandler), time.Now)
+	key := natstest.Key(b, "site-b")
+	s := identity.Statement{Kind: identity.Message, Site: "site-b", Subject: "aurora.federation.health.site-b", Body: []byte("I live")}
+	proof := identity.Proof{Signature: key.Sign(s)}
+	for b.Loop() {
+		if err := ring.Verify(b.Context(), key.Key(), proof, s, true); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
