@@ -358,3 +358,32 @@ func TestHonestSitesMeetOnTheShippedFiles(t *testing.T) {
 		}
 	}
 }
+
+// Whether what crosses is compressed is said in site.conf of the hub, and a reload is enough.
+func TestCompressionIsChosenAtTheHub(t *testing.T) {
+	r, pairs := newRealm(t, "site-b")
+	r.join(t, "site-b", pairs["site-b"])
+	mode := func() string {
+		z, err := r.hub.server.Leafz(&server.LeafzOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range z.Leafs {
+			return l.Compression
+		}
+		return "" // it connects anew
+	}
+	if got := mode(); !strings.HasPrefix(got, "s2") {
+		t.Errorf("without a word in site.conf it is %q", got)
+	}
+	path := filepath.Join(r.hub.dir, nats.SiteFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, string(text)+"AURORA_COMPRESSION: \"off\"\n")
+	if err := r.hub.server.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Within(t, 30*time.Second, "nothing is compressed", func() bool { return mode() == "off" })
+}
