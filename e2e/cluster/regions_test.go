@@ -64,7 +64,11 @@ func newRegions(t *testing.T, env map[string]string) *regions {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { p.Close() })
+		t.Cleanup(func() {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		r.gateways, lines = append(r.gateways, p), append(lines, p.Addr())
 	}
 	for i, relay := range relays {

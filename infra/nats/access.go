@@ -117,11 +117,13 @@ type Access struct {
 
 // Conf is sites.conf, which stands within the account.
 func (a Access) Conf() string {
+	return "# Written by `auroramesh site`: what is changed here by hand is lost.\n" + a.users() + "\n" + a.Mappings()
+}
+
+// Mappings is the part of sites.conf that says by which names the server is acknowledged to.
+func (a Access) Mappings() string {
 	var b strings.Builder
-	b.WriteString("# Written by `auroramesh site`: what is changed here by hand is lost.\n")
-	b.WriteString(a.users())
-	b.WriteString("\n# A server lets acknowledgements under its own name pass a leafnode, whatever that is\n# permitted. So here they have names that permissions bind, and under its own it takes none.\n")
-	b.WriteString("# The last line tells `auroramesh site` whether a server goes by this very file.\nmappings: {\n")
+	b.WriteString("# A server lets acknowledgements under its own name pass a leafnode, whatever that is\n# permitted. So here they have names that permissions bind, and under its own it takes none.\n# The last line tells `auroramesh site` whether a server goes by this very file.\nmappings: {\n")
 	for _, m := range append(mappings(a.Own), [2]string{subject.Access, a.Mark()}) {
 		fmt.Fprintf(&b, "  %q: %q\n", m[0], m[1])
 	}

@@ -34,11 +34,7 @@ func newRegions(t *testing.T, sites ...federation.SiteID) regions {
 	r.realm, r.pairs = hubless(t, sites...)
 	region := func(name string, others ...nats.Gateway) (*server.Server, string, string) {
 		listen := free(t)
-		p, err := linkproxy.Listen("127.0.0.1:0", listen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { p.Close() })
+		p := line(t, listen)
 		r.lines = append(r.lines, p)
 		s, at := relay(t, r.Authority, nats.Server{Name: name + "-1", Region: name, GatewayListen: listen, GatewayAdvertise: p.Addr(), Gateways: others}, r.peers())
 		return s, at, p.Addr()
@@ -59,6 +55,21 @@ func free(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// line is one to a listener, that can be cut.
+func line(t *testing.T, to string) *linkproxy.Proxy {
+	t.Helper()
+	p, err := linkproxy.Listen("127.0.0.1:0", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
 }
 
 // joined waits until the gateway goes both ways.
@@ -185,11 +196,7 @@ func TestServersThatKeepStreamsAreOneJetStreamAcrossAGateway(t *testing.T) {
 	var lines []*linkproxy.Proxy
 	var remotes []*server.RemoteGatewayOpts
 	for region, listen := range at {
-		p, err := linkproxy.Listen("127.0.0.1:0", listen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { p.Close() })
+		p := line(t, listen)
 		lines = append(lines, p)
 		remotes = append(remotes, &server.RemoteGatewayOpts{Name: region, URLs: server.RoutesFromStr("nats://" + p.Addr())})
 	}

@@ -76,14 +76,19 @@ func idlePulls(sites int, l layout) Workload {
 	}
 }
 
-// hubConf is a hub as in a deployment that has relays: it passes on and keeps nothing.
+// hubConf is a hub as in a deployment that has relays: it passes on and keeps nothing, and lets
+// each leaf do what a site may.
 const hubConf = `server_name: "hub-%[1]d"
 listen: "127.0.0.1:-1"
 http: "127.0.0.1:-1"
-accounts { AURORA { users: [ { user: aurora } ] }, SYS {} }
+accounts {
+  AURORA {
+%[2]s
+  }
+  SYS {}
+}
 system_account: SYS
-no_auth_user: aurora
-leafnodes { listen: "127.0.0.1:-1", no_advertise: true, authorization { account: AURORA } }
+leafnodes { listen: "127.0.0.1:-1", no_advertise: true, compression: off }
 `
 
 // gatewayConf is what a hub has besides that is of a region.
@@ -117,7 +122,7 @@ func joinStar(ctx context.Context, n int, l layout, log *slog.Logger) (s *star, 
 		return s, fmt.Errorf("making a directory: %w", err)
 	}
 	for range l.hubs {
-		if err := s.open(ctx); err != nil {
+		if err := s.open(ctx, n); err != nil {
 			return s, err
 		}
 	}
@@ -137,9 +142,14 @@ func joinStar(ctx context.Context, n int, l layout, log *slog.Logger) (s *star, 
 	}
 }
 
-// open starts the hub of one more region.
-func (s *star) open(ctx context.Context) error {
-	n, conf := len(s.regions), fmt.Sprintf(hubConf, len(s.regions))
+// open starts the hub of one more region, where each of so many leaves may join.
+func (s *star) open(ctx context.Context, leaves int) error {
+	var access infra.Access
+	for i := range leaves {
+		access.Peers = append(access.Peers, infra.Peer{Site: starSite(i), Users: []string{string(starSite(i))}})
+	}
+	n := len(s.regions)
+	conf := fmt.Sprintf(hubConf, n, access.Conf())
 	if s.hubs > 1 {
 		var others []string
 		for i, r := range s.regions {
@@ -159,14 +169,13 @@ func (s *star) open(ctx context.Context) error {
 // join starts the server of leaf i of n, with what the others pull from there. What it
 // keeps it keeps in memory: nothing is written while nothing is shared.
 func (s *star) join(ctx context.Context, i, n int) error {
-	o := &server.Options{}
-	if err := o.ProcessConfigString(infra.DevLeaf); err != nil {
+	o, id, users := &server.Options{}, starSite(i), "users: [ { user: aurora } ]"
+	if err := o.ProcessConfigString(strings.Replace(infra.DevLeaf, users, users+"\n"+infra.Access{Own: id}.Mappings(), 1)); err != nil {
 		return fmt.Errorf("reading the NATS configuration: %w", err)
 	}
-	id := starSite(i)
 	o.ServerName, o.JetStreamDomain, o.StoreDir = string(id), subject.Domain(id), filepath.Join(s.dir, string(id))
 	o.Port, o.NoSigs, o.NoLog = server.RANDOM_PORT, true, true
-	o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", Host: s.regions[i%len(s.regions)].where.Leaf}}
+	o.LeafNode.Remotes[0].URLs = []*url.URL{{Scheme: "nats-leaf", User: url.User(string(id)), Host: s.regions[i%len(s.regions)].where.Leaf}}
 	srv, err := server.NewServer(o)
 	if err != nil {
 		return fmt.Errorf("making the NATS server: %w", err)
