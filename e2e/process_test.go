@@ -253,3 +253,28 @@ func TestADemoWithFederationOffIsTwoSitesThatDoNotKnowEachOther(t *testing.T) {
 	}
 	p.stop(t)
 }
+
+// Who has just started the demo asks whether all is well with it, and with nothing else set.
+func TestTheDoctorExaminesTheSitesOfTheDemo(t *testing.T) {
+	env := []string{"XDG_CACHE_HOME=" + t.TempDir()}
+	p := upDemo(t, env, freeDemoPorts(t).args())
+	doctor := func(args ...string) (code int, out string) {
+		return run(t, env, append([]string{"doctor", "--demo"}, args...)...).finish(t)
+	}
+	for _, id := range []string{"site-a", "site-b"} {
+		natstest.Within(t, 30*time.Second, "all is well at "+id, func() bool {
+			code, out := doctor("--json", "--site", id)
+			return code == 0 && strings.Contains(out, `"site_id": "`+id+`"`)
+		})
+	}
+	if _, out := doctor(); !strings.Contains(out, "peer-clocks") {
+		t.Errorf("it says %s", out)
+	}
+	if code, out := doctor("--site", "site-x"); code == 0 || !strings.Contains(out, `site: "site-x" is not allowed: one of the demo: site-a, site-b`) {
+		t.Errorf("of a site that there is not it says, with %d, %s", code, out)
+	}
+	p.stop(t)
+	if code, out := doctor(); code == 0 || !strings.Contains(out, "no demo runs here") {
+		t.Errorf("after the demo it says, with %d, %s", code, out)
+	}
+}

@@ -69,15 +69,16 @@ func (c demoCmd) Run(ctx context.Context, io *stdio) error {
 	if err != nil {
 		return errors.Join(fault.New(fault.Invalid, "the demo cannot start: --control-port: %v", err), d.Stop(context.Background()))
 	}
-	if err := writeControl(control.URL); err != nil { // the demo is whole without it
-		log.Warn("auroramesh line and drill will not find the demo by themselves; name its control to them", "error", err)
+	left := leftBy(d, control.URL)
+	if err := left.write(); err != nil { // the demo is whole without it
+		log.Warn("auroramesh line, drill and doctor will not find the demo by themselves; name its control to the first two", "error", err)
 	}
 	if err := c.greet(io, d, control.URL, time.Since(begun)); err != nil {
-		return errors.Join(err, removeControl(control.URL), control.Close(), d.Stop(context.Background()))
+		return errors.Join(err, left.remove(), control.Close(), d.Stop(context.Background()))
 	}
 	<-ctx.Done()
 	fmt.Fprintln(io.out, "\nStopping ...")
-	if err := errors.Join(removeControl(control.URL), control.Close()); err != nil {
+	if err := errors.Join(left.remove(), control.Close()); err != nil {
 		log.Warn("the control of the lines did not stop cleanly", "error", err)
 	}
 	stop, cancel := context.WithTimeout(context.Background(), stopTime)
@@ -116,6 +117,9 @@ And to see what a cut does (the control of the lines is at %s):
   auroramesh line cut %s --for 30s
   auroramesh drill --demo
 `, control, federation.LinkID(first.ID().ID, last.ID().ID))
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(io.out, "\nWhether all is well, check by check:\n  auroramesh doctor --demo --site %s\n", last.ID().ID)
 	}
 	if err == nil {
 		_, err = fmt.Fprintf(io.out, "\nThe API is described at %s/docs. Ctrl-C stops the demo.\n", first.API)

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/auroramesh/auroramesh/cmd/auroramesh/demo"
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/doctor"
 	"github.com/auroramesh/auroramesh/cmd/auroramesh/site"
 	"github.com/auroramesh/auroramesh/shared/fault"
@@ -13,17 +17,24 @@ import (
 )
 
 type doctorCmd struct {
-	JSON bool `help:"Print JSON."`
+	JSON bool   `help:"Print JSON."`
+	Demo bool   `help:"Examine a site of the demo that runs on this machine, and not the one of the environment."`
+	Site string `placeholder:"SITE" help:"Which site of the demo. Default: site-a."`
 }
 
 // Help is what `auroramesh doctor --help` says below the summary.
 func (doctorCmd) Help() string {
-	return `Give it the settings of the site, on a machine of the site. It changes nothing.
+	return `Give it the settings of the site, on a machine of the site; --demo takes those of a
+site of the demo. It changes nothing.
 The exit code is 0 where nothing is wrong. Checks: ` + strings.Join(doctor.Names(), ", ") + "."
 }
 
 func (c doctorCmd) Run(ctx context.Context, io *stdio) error {
-	s, err := settings.Load(environ())
+	env, err := c.environ()
+	if err != nil {
+		return err
+	}
+	s, err := settings.Load(env)
 	if err != nil {
 		return err
 	}
@@ -52,6 +63,27 @@ func (c doctorCmd) Run(ctx context.Context, io *stdio) error {
 		return fault.New(fault.Unavailable, "something is wrong in %d of %d checks", wrong, len(report.Checks))
 	}
 	return nil
+}
+
+// environ is the settings of the site to be examined.
+func (c doctorCmd) environ() (map[string]string, error) {
+	var wrong fault.Fields
+	if !c.Demo {
+		if c.Site != "" {
+			wrong.Add("site", c.Site, "none without --demo: the environment says which site it is")
+		}
+		return environ(), wrong.Err("nothing can be examined")
+	}
+	d, err := readDemo()
+	if err != nil {
+		return nil, err
+	}
+	site := cmp.Or(c.Site, string(demo.SiteID(0)))
+	env, runs := d.Sites[site]
+	if !runs {
+		wrong.Add("site", site, "one of the demo: "+strings.Join(slices.Sorted(maps.Keys(d.Sites)), ", "))
+	}
+	return env, wrong.Err("nothing can be examined")
 }
 
 func printReport(io *stdio, report doctor.Report) error {

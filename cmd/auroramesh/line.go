@@ -4,65 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/linkproxy"
 )
-
-// controlFile is where a demo leaves the address of its control.
-func controlFile() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, "auroramesh", "demo-control"), nil
-}
-
-// writeControl leaves an address for the commands that come after. Of several demos
-// they find the last.
-func writeControl(address string) error {
-	path, err := controlFile()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(address+"\n"), 0o600)
-}
-
-// readControl is the address that a demo has left.
-func readControl() (string, error) {
-	path, err := controlFile()
-	if err != nil {
-		return "", fault.New(fault.NotFound, "no demo can be found (%v): name its control", err)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", fault.New(fault.NotFound, "no demo runs here: start one with `auroramesh demo`, or name the control of another")
-	}
-	return strings.TrimSpace(string(data)), nil
-}
-
-// removeControl takes an address back, unless another demo has left its own since.
-func removeControl(address string) error {
-	path, err := controlFile()
-	if err != nil {
-		return nil //nolint:nilerr // then there is nothing to take back
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(data)) != address {
-		return nil
-	}
-	return errors.Join(err, os.Remove(path))
-}
 
 // controlFlags choose the control that a command asks.
 type controlFlags struct {
@@ -72,10 +20,11 @@ type controlFlags struct {
 func (c controlFlags) client() (*linkproxy.Client, error) {
 	base := c.Control
 	if base == "" {
-		var err error
-		if base, err = readControl(); err != nil {
-			return nil, err
+		d, err := readDemo()
+		if err != nil {
+			return nil, fault.New(fault.NotFound, "%v, or name the control of another", err)
 		}
+		base = d.Control
 	}
 	return linkproxy.NewClient(base)
 }

@@ -70,9 +70,10 @@ type Demo struct {
 type Site struct {
 	*site.Site
 	Settings settings.Settings
-	API      string // base URL
-	NATS     string // URL
-	Leaf     string // host:port of the leafnode listener, empty for a leaf
+	Environ  map[string]string // what the settings were read from
+	API      string            // base URL
+	NATS     string            // URL
+	Leaf     string            // host:port of the leafnode listener, empty for a leaf
 
 	server *server.Server
 	empty  func() (*server.Server, error) // a NATS server in place of the one that stopped, without what that kept
@@ -156,7 +157,8 @@ func (o Options) start(ctx context.Context, i int, before []*Site) (s *Site, err
 		s.Leaf = net.JoinHostPort("127.0.0.1", strconv.Itoa(v.LeafNode.Port))
 	}
 	s.empty = func() (*server.Server, error) { return o.startEmpty(i, dir, before, s) }
-	if s.Settings, err = o.settings(i, dir, s.NATS); err != nil {
+	s.Environ = o.environ(i, dir, s.NATS)
+	if s.Settings, err = o.settings(i, s.Environ); err != nil {
 		return s, err
 	}
 	if err := migrate(ctx, s.Settings.DatabaseURL); err != nil {
@@ -170,6 +172,7 @@ func (o Options) start(ctx context.Context, i int, before []*Site) (s *Site, err
 		return s, err
 	}
 	s.API = "http://" + s.Addr()
+	s.Environ["HTTP_LISTEN"] = s.Addr() // of which the port may have been free to choose
 	return s, nil
 }
 
@@ -260,7 +263,8 @@ func (o Options) startEmpty(i int, dir string, before []*Site, s *Site) (*server
 	return o.startNATS(i, dir, before)
 }
 
-func (o Options) settings(i int, dir, natsURL string) (settings.Settings, error) {
+// environ says who and where site number i is.
+func (o Options) environ(i int, dir, natsURL string) map[string]string {
 	port := 0
 	if o.APIPort != 0 {
 		port = o.APIPort + 2*i
@@ -289,6 +293,10 @@ func (o Options) settings(i int, dir, natsURL string) (settings.Settings, error)
 			environ[v.Name] = value
 		}
 	}
+	return environ
+}
+
+func (o Options) settings(i int, environ map[string]string) (settings.Settings, error) {
 	s, err := settings.Load(environ)
 	if err == nil && o.Configure != nil {
 		o.Configure(i, &s)
