@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -22,36 +23,32 @@ var web embed.FS
 
 var templates = template.Must(template.ParseFS(web, "web/*.html"))
 
-// pages registers what people open in a browser, and the OpenAPI document. All of
-// it is made once, for nothing in it changes while the site runs.
+// pages registers what people open in a browser, and the OpenAPI document.
 func (g *gateway) pages(mux *routes, api huma.API) {
 	doc := api.OpenAPI()
-	specJSON, err := json.MarshalIndent(doc, "", "  ")
-	if err != nil {
-		panic(err) // a mistake in the operations: every test would see it
-	}
-	specYAML, err := doc.YAML()
-	if err != nil {
-		panic(err)
-	}
-	serve(mux, "/openapi.json", "application/json", specJSON)
-	serve(mux, "/openapi.yaml", "application/yaml", specYAML)
-	serve(mux, "/docs", "text/html; charset=utf-8", render("docs.html", g.docsPage(doc)))
+	serve(mux, "/openapi.json", "application/json", func() ([]byte, error) { return json.MarshalIndent(doc, "", "  ") })
+	serve(mux, "/openapi.yaml", "application/yaml", doc.YAML)
+	serve(mux, "/docs", "text/html; charset=utf-8", func() ([]byte, error) { return render("docs.html", g.docsPage(doc)), nil })
 	for name, media := range map[string]string{"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"} {
-		data, err := web.ReadFile("web/" + name)
-		if err != nil {
-			panic(err)
-		}
-		serve(mux, "/assets/"+name, media, data)
+		serve(mux, "/assets/"+name, media, func() ([]byte, error) { return web.ReadFile("web/" + name) })
 	}
 }
 
-// serve registers a file that is in memory. A browser asks again each time, for
-// the next version of the software has the same address.
-func serve(mux *routes, path, media string, data []byte) {
+// serve registers a file. It is made once, when it is first asked for: a site starts sooner
+// without what few look at, and nothing in it changes while the site runs. A browser asks
+// again each time, for the next version of the software has the same address.
+func serve(mux *routes, path, media string, file func() ([]byte, error)) {
+	data := sync.OnceValue(func() []byte {
+		made, err := file()
+		if err != nil {
+			panic(err) // a mistake in the operations or the build: every test would see it
+		}
+		return made
+	})
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+		file := data()
 		w.Header().Set("Content-Type", media)
-		_, _ = w.Write(data) // the client may be gone
+		_, _ = w.Write(file) // the client may be gone
 	})
 }
 
