@@ -102,6 +102,7 @@ func (r relaying) until(want ...string) {
 }
 
 func TestWhatIsHandedOverIsPublishedOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	_, low := r.committed("low", federation.Low)
 	_, critical := r.committed("critical", federation.Critical)
@@ -125,6 +126,7 @@ func TestWhatIsHandedOverIsPublishedOnce(t *testing.T) {
 
 // Events are taken out of the outbox many at a time, and each is published once.
 func TestEventsThatAreHandedOverLeaveTheOutbox(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	const events = 50
 	for n := range events {
@@ -158,6 +160,7 @@ func TestEventsThatAreHandedOverLeaveTheOutbox(t *testing.T) {
 }
 
 func TestWhatIsNotHandedOverIsLookedFor(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.committed("lost", federation.High)
 	r.handOver("not what is handed over")
@@ -171,6 +174,7 @@ func TestWhatIsNotHandedOverIsLookedFor(t *testing.T) {
 // An alert that is taken back while it is on its way to the stream does not stay there,
 // although its withdrawal was before it.
 func TestAnAlertThatMayNotLeaveAnyMoreIsTakenOutOfTheStream(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	a, queued := r.committed("secret", federation.High)
 	if _, err := r.store.UpdateAlert(t.Context(), a.ID, federation.AlertPatch{TLP: federation.TLPRed}, time.Now(), func(_, _ federation.Alert) ([]store.Outgoing, error) { return nil, nil }); err != nil {
@@ -184,6 +188,7 @@ func TestAnAlertThatMayNotLeaveAnyMoreIsTakenOutOfTheStream(t *testing.T) {
 // As after a kill between the publish and its removal: what the stream knows already comes
 // again, with what is new, and more than go one by one.
 func TestManyOfWhichSomeArePublishedAlreadyArePublishedOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	const n = 120
 	want := make([]string, n)

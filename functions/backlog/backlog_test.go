@@ -137,6 +137,7 @@ func equal(t *testing.T, what string, got, want any) {
 }
 
 func TestTheOldestOfTheLowestSeverityGoFirst(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	b := s.admit(t, "site-b")
 	// site-c is given the critical ones only, by two consumers, and takes none.
@@ -181,6 +182,7 @@ func TestTheOldestOfTheLowestSeverityGoFirst(t *testing.T) {
 }
 
 func TestWhatEveryPeerHasGoesBeforeAnythingElse(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	b, c := s.admit(t, "site-b"), s.admit(t, "site-c", subject.Alert(federation.High), subject.Alert(federation.Critical))
 	idle := s.admit(t, "site-c_critical", subject.Alert(federation.Critical)) // nothing for it comes until the end
@@ -202,6 +204,7 @@ func TestWhatEveryPeerHasGoesBeforeAnythingElse(t *testing.T) {
 }
 
 func TestAllThatEveryPeerHasGoesHoweverMuch(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const n = 21_000
 	for range n {
@@ -222,6 +225,7 @@ func TestAllThatEveryPeerHasGoesHoweverMuch(t *testing.T) {
 }
 
 func TestWhatIsUnderWayCanGo(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	c, err := s.alerts.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "site-b", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second})
 	if err != nil {
@@ -245,6 +249,7 @@ func TestWhatIsUnderWayCanGo(t *testing.T) {
 }
 
 func TestTheBacklogIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.share(t, subject.Alert(federation.Critical), 10, 100_000)
 	s.share(t, subject.Alert(federation.Medium), 20, 50_000)
@@ -255,6 +260,7 @@ func TestTheBacklogIsBoundedInBytes(t *testing.T) {
 }
 
 func TestCriticalAlertsAreSafeFromAFlood(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.admit(t, "site-b")
 	s.keep(t, federation.BacklogBound{Messages: 500})
@@ -284,6 +290,7 @@ func TestCriticalAlertsAreSafeFromAFlood(t *testing.T) {
 }
 
 func TestWithinItsBoundTheBacklogIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	b := s.admit(t, "site-b")
 	s.share(t, subject.Alert(federation.Info), 100, 0)

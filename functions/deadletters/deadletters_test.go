@@ -135,6 +135,7 @@ func ids(l ask.List[ask.DeadLetter]) []uint64 {
 func id(n uint64) function.LetterID { return function.LetterID{ID: n} }
 
 func TestTheNewestLettersComeFirstPastThoseThatAreGone(t *testing.T) {
+	t.Parallel()
 	d, _ := newDesk(t)
 	if l := d.list(t, ask.Page{}); l.Total != 0 || l.Items == nil || len(l.Items) != 0 {
 		t.Errorf("without any there are %+v", l)
@@ -174,6 +175,7 @@ func TestTheNewestLettersComeFirstPastThoseThatAreGone(t *testing.T) {
 }
 
 func TestALetterIsDeletedOnlyOnceItIsHandled(t *testing.T) {
+	t.Parallel()
 	d, reader := newDesk(t)
 	d.send(t, `{"n":5}`)
 	before := d.list(t, ask.Page{}).Items
@@ -217,6 +219,7 @@ func TestALetterIsDeletedOnlyOnceItIsHandled(t *testing.T) {
 }
 
 func TestALetterThatIsRefusedStays(t *testing.T) {
+	t.Parallel()
 	d, _ := newDesk(t)
 	d.send(t, `{"n":1}`)
 	d.mended.Store(true)
@@ -230,6 +233,7 @@ func TestALetterThatIsRefusedStays(t *testing.T) {
 }
 
 func TestALetterThatGoesWhileItIsHandledCountsAsHandled(t *testing.T) {
+	t.Parallel()
 	d, _ := newDesk(t)
 	d.send(t, `{"n":1}`, `{"n":2}`)
 	d.during = func() {
@@ -247,6 +251,7 @@ func TestALetterThatGoesWhileItIsHandledCountsAsHandled(t *testing.T) {
 }
 
 func TestALetterThatCannotBeReadStaysAndIsShown(t *testing.T) {
+	t.Parallel()
 	d, _ := newDesk(t)
 	d.mended.Store(true)
 	long := "\xff" + strings.Repeat("<", 128<<10-2) + "é" + strings.Repeat("\x00", 100)
@@ -271,6 +276,7 @@ func TestALetterThatCannotBeReadStaysAndIsShown(t *testing.T) {
 }
 
 func TestWhatIsNotThereIsNotFoundAndABadIDIsNamed(t *testing.T) {
+	t.Parallel()
 	d, _ := newDesk(t)
 	one := func(n uint64) []error {
 		_, get := put(t, d, ask.GetDeadLetter, id(n))

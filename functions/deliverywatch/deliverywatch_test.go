@@ -200,6 +200,7 @@ func mesh(t *testing.T) (hub, leaf *server.Server) {
 // What a process that is cut off holds is nobody's until the acknowledgement wait
 // is over, here never. The peer's alertsink waits beside it and is given nothing.
 func TestADeliveryThatStandsStillIsToldAndBegunAnew(t *testing.T) {
+	t.Parallel()
 	hub, leaf := mesh(t)
 	a, b := newSite(t, hub, own, peer), newSite(t, leaf, peer, own)
 	a.watch(t)
@@ -277,6 +278,7 @@ func (s site) eventuallyStores(t *testing.T, n int) {
 }
 
 func TestTheSinkFindsTheNewConsumerByItself(t *testing.T) {
+	t.Parallel()
 	hub, leaf := mesh(t)
 	a, b := newSite(t, hub, own, peer), newSite(t, leaf, peer, own)
 	a.watch(t)
@@ -305,6 +307,7 @@ func TestTheSinkFindsTheNewConsumerByItself(t *testing.T) {
 }
 
 func TestALineThatDoesNotWorkExplainsItself(t *testing.T) {
+	t.Parallel()
 	a := newSite(t, natstest.Start(t, own), own, peer)
 	a.watch(t)
 	alerts, err := a.bus.JetStream().Stream(t.Context(), subject.AlertStream(own))

@@ -128,12 +128,27 @@ func equal(t *testing.T, what string, got, want any) {
 	}
 }
 
+// becomes waits until a delivery is as wanted, and gives it: a consumer counts a new
+// message only a moment after the stream has it.
+func becomes(t *testing.T, what string, read func() federation.Delivery, want string) (d federation.Delivery) {
+	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s: it is at last\n%s\nand not\n%s", what, figures(d), want)
+		}
+	}()
+	natstest.Eventually(t, "the ledger is right", func() bool { d = read(); return figures(d) == want })
+	return d
+}
+
 func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	bus := natstest.Bus(t, s, own, "origin")
 	var began atomic.Pointer[time.Time] // when the first alert for the peer came into the stream
 	began.Store(new(time.Now()))
 	b := start(t, s, func() time.Time { return began.Load().Add(90 * time.Second) })
+	outbound := func() federation.Delivery { out, _ := b.read(t); return out }
 	out, _ := b.read(t)
 	equal(t, "before it is admitted", figures(out), "reachable true, shared -, acknowledged -, refused -, stored -, pending -, oldest -, redelivered - site-b is not admitted yet")
 
@@ -151,8 +166,7 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 		t.Fatal(err)
 	}
 	began.Store(&first.Time)
-	out, _ = b.read(t)
-	equal(t, "with nothing sent", figures(out), "reachable true, shared 3, acknowledged 0, refused 0, stored 0, pending 3, oldest 90 s, redelivered 0 ")
+	out = becomes(t, "with nothing sent", outbound, "reachable true, shared 3, acknowledged 0, refused 0, stored 0, pending 3, oldest 90 s, redelivered 0 ")
 	if out.OldestPendingAt == nil || !out.OldestPendingAt.Equal(first.Time) {
 		t.Errorf("the oldest came at %v, not at %v", out.OldestPendingAt, first.Time)
 	}
@@ -180,11 +194,11 @@ func TestTheLedgerFollowsAcknowledgements(t *testing.T) {
 		t.Fatal(err)
 	}
 	began.Store(&next.Time)
-	out, _ = b.read(t)
-	equal(t, "with a further one", figures(out), "reachable true, shared 4, acknowledged 3, refused 0, stored 3, pending 1, oldest 90 s, redelivered 0 ")
+	becomes(t, "with a further one", outbound, "reachable true, shared 4, acknowledged 3, refused 0, stored 3, pending 1, oldest 90 s, redelivered 0 ")
 }
 
 func TestTheLedgerShowsTheBacklog(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	b := start(t, s, time.Now)
 	share(t, b.bus, federation.Low, federation.Critical)
@@ -206,6 +220,7 @@ func TestTheLedgerShowsTheBacklog(t *testing.T) {
 }
 
 func TestTheGaugesShowWhatGoesOut(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	bus := natstest.Bus(t, s, own, "origin")
 	b := start(t, s, func() time.Time { return time.Now().Add(time.Hour) })
@@ -260,12 +275,12 @@ func TestWhatAPeerHasIsAskedForAcrossTheLink(t *testing.T) {
 
 	admit(t, away, peer, own)
 	share(t, away, federation.High, federation.Low, federation.Critical)
-	_, in = b.read(t)
-	equal(t, "with two alerts on their way", figures(in), "reachable true, shared -, acknowledged -, refused -, stored 1, pending 2, oldest -, redelivered 0 ")
+	becomes(t, "with two alerts on their way", func() federation.Delivery { _, in = b.read(t); return in }, "reachable true, shared -, acknowledged -, refused -, stored 1, pending 2, oldest -, redelivered 0 ")
 }
 
 // What is unknown is null, so that nobody takes it for none.
 func TestTheLastComparisonIsShown(t *testing.T) {
+	t.Parallel()
 	noon := time.Date(2026, 2, 1, 12, 0, 0, 0, time.UTC)
 	b := start(t, hub(t), func() time.Time { return noon })
 	if out, in := b.read(t); out.Reconciliation != nil || in.Reconciliation != nil {
@@ -314,6 +329,7 @@ func TestUnknownFiguresAreNull(t *testing.T) {
 }
 
 func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	bus := natstest.Bus(t, s, own, "origin")
 	b := start(t, s, time.Now)
@@ -439,6 +455,7 @@ func TestAnAlertIsFollowedToEachPeer(t *testing.T) {
 }
 
 func TestASecondPublishHasTheFirstSequence(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	b := start(t, s, time.Now)
 	m := function.Message{Subject: subject.Alert(federation.High), ID: "one", Payload: []byte("{}")}
@@ -456,6 +473,7 @@ func TestASecondPublishHasTheFirstSequence(t *testing.T) {
 }
 
 func TestBothLanesAreOneLedger(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	bus := natstest.Bus(t, s, own, "origin")
 	b := start(t, s, time.Now)
@@ -494,7 +512,7 @@ func TestBothLanesAreOneLedger(t *testing.T) {
 		out, _ := b.read(t)
 		return fmt.Sprint(*out.Shared, *out.Stored, *out.Refused, *out.Pending, *out.Redelivered, out.OldestPendingAt != nil)
 	}
-	equal(t, "with nothing sent", short(), "3 0 0 3 0 true")
+	natstest.Eventually(t, "both lanes have counted what was shared", func() bool { return short() == "3 0 0 3 0 true" })
 	ack(t, natstest.Fetch(t, lanes["site-b_critical"], 1)[0])
 	equal(t, "with the critical one acknowledged", short(), "3 1 0 2 0 true")
 	equal(t, "the critical one", state("c"), federation.DeliveryStored)
@@ -506,6 +524,7 @@ func TestBothLanesAreOneLedger(t *testing.T) {
 }
 
 func TestTheLedgerOfACrowdIsWhole(t *testing.T) {
+	t.Parallel()
 	const crowd = 3000 // of which the deliveries are over a megabyte
 	s := hub(t)
 	b := start(t, s, time.Now)

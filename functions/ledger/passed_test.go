@@ -80,6 +80,7 @@ func (b book) raise(t *testing.T, id string, s federation.Severity, at time.Time
 }
 
 func TestWhatTheHubPassesOnIsProvedByAComparisonAlone(t *testing.T) {
+	t.Parallel()
 	noon := time.Date(2026, 2, 1, 12, 0, 0, 0, time.UTC)
 	b := passedBook(t, hub(t), func() time.Time { return noon })
 	out, in := b.of(t, peer)
@@ -151,6 +152,7 @@ func gauge(t *testing.T, reg *prometheus.Registry, name string, peer federation.
 
 // Of one alert the peer itself is asked, for the hub may have it and the peer not.
 func TestOfOneAlertThatTheHubPassesOnThePeerIsAsked(t *testing.T) {
+	t.Parallel()
 	top := hub(t)
 	b := passedBook(t, top, time.Now)
 	at := time.Now().UTC().Add(-time.Minute)

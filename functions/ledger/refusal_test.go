@@ -22,6 +22,7 @@ func end(t *testing.T, m jetstream.Msg, reason string) {
 }
 
 func TestWhatAPeerRefusesIsNotStored(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	bus := natstest.Bus(t, s, own, "origin")
 	b := start(t, s, time.Now)
@@ -75,6 +76,7 @@ func TestWhatAPeerRefusesIsNotStored(t *testing.T) {
 
 // The stream may let go of an alert before its refusal is handled.
 func TestARefusalOfWhatIsGoneIsNotedWithoutAnAlert(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	bus := natstest.Bus(t, s, own, "origin")
 	b := start(t, s, time.Now)
@@ -99,6 +101,7 @@ func TestARefusalOfWhatIsGoneIsNotedWithoutAnAlert(t *testing.T) {
 }
 
 func TestARefusalOfNoPeerIsADeadLetter(t *testing.T) {
+	t.Parallel()
 	s := hub(t)
 	bus := natstest.Bus(t, s, own, "origin")
 	start(t, s, time.Now)

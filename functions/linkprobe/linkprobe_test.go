@@ -1,10 +1,11 @@
 package linkprobe_test
 
 import (
-	"context"
 	"log/slog"
+	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions/linkprobe"
 	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/federation"
-	"github.com/auroramesh/auroramesh/shared/function"
+	"github.com/auroramesh/auroramesh/shared/linkproxy"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/store"
 	"github.com/auroramesh/auroramesh/shared/store/storetest"
@@ -24,8 +25,8 @@ import (
 
 var ages = federation.Thresholds{Degraded: time.Hour, Down: 2 * time.Hour}
 
-// probing runs the linkprobe of a site that knows one peer, and returns what it knows of the link and what stops it.
-func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link func() federation.Link, stop func()) {
+// probing runs the linkprobe of a site that knows one peer, and returns what it knows of the link.
+func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link func() federation.Link) {
 	t.Helper()
 	st := storetest.Open(t)
 	gossip := federation.Gossip{Version: federation.GossipVersion, SiteID: peer, SiteName: "peer", Tier: federation.Secondary, SentAt: time.Now(), IntervalSeconds: 15}
@@ -33,30 +34,18 @@ func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link 
 		t.Fatal(err)
 	}
 	bus := natstest.Bus(t, s, own, "linkprobe")
-	log := slog.New(slog.DiscardHandler)
-	r, err := function.Start(linkprobe.New(15*time.Second, ages, st, bus, prometheus.NewRegistry(), log, time.Now), bus, function.NewMetrics(prometheus.NewRegistry()), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := r.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(stop)
-	natstest.Eventually(t, "linkprobe is ready", func() bool { return r.NotReady(t.Context()) == nil })
+	natstest.Run(t, bus, linkprobe.New(15*time.Second, ages, st, bus, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now))
 	return func() federation.Link {
 		links, err := st.Links(t.Context())
 		if err != nil || len(links) != 1 {
 			t.Fatalf("%d links: %v", len(links), err)
 		}
 		return links[0]
-	}, stop
+	}
 }
 
 func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
+	t.Parallel()
 	own := natstest.StartHub(t, nats.DevHub, func(o *server.Options) {
 		for _, u := range o.Users {
 			if u.Username == o.NoAuthUser {
@@ -64,7 +53,7 @@ func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
 			}
 		}
 	})
-	link, _ := probing(t, own, "site-a", "site-b")
+	link := probing(t, own, "site-a", "site-b")
 	natstest.Eventually(t, "the link says that it is refused", func() bool {
 		l := link()
 		return l.Status == federation.LinkDegraded && l.Cause == federation.AuthRefused
@@ -73,6 +62,7 @@ func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
 
 // A site that answers itself late says nothing of a peer that does not answer.
 func TestASiteThatIsTooBusyMarksNoPeer(t *testing.T) {
+	t.Parallel()
 	s := hub(t, "")
 	other := natstest.Bus(t, s, "site-a", "busy").Conn()
 	own := make([]*natsio.Subscription, 500) // of its queue, so that nearly every echo to itself comes to one of these
@@ -86,7 +76,7 @@ func TestASiteThatIsTooBusyMarksNoPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, _ := probing(t, s, "site-a", "site-b")
+	link := probing(t, s, "site-a", "site-b")
 	natstest.Eventually(t, "several echoes are lost", func() bool { n, _, err := silent.Pending(); return err == nil && n >= 4 })
 	if l := link(); l.Status != federation.Healthy || len(l.Probe.Trips) > 0 {
 		t.Errorf("the link is %s (%s), after %v", l.Status, l.Cause, l.Probe.Trips)
@@ -127,10 +117,24 @@ func leafOf(t *testing.T, site federation.SiteID, hub *server.Server, password s
 }
 
 func TestWhatTheServerTellsOfALeafnodeMarksAndHealsTheLinkWithoutATick(t *testing.T) {
+	t.Parallel()
 	hub := hub(t, "")
-	b := leaf(t, hub, "")
-	link, _ := probing(t, hub, "site-a", "site-b")
-	_, stop := probing(t, b, "site-b", "site-a")
+	vars, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := linkproxy.Listen("127.0.0.1:0", net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := line.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b := natstest.StartLeaf(t, nats.DevLeaf, hub, func(o *server.Options) { o.LeafNode.Remotes[0].URLs[0].Host = line.Addr() })
+	link := probing(t, hub, "site-a", "site-b")
+	probing(t, b, "site-b", "site-a")
 	answered := func() bool { return link().Probe.State == federation.Answered }
 	natstest.Eventually(t, "the peer answers", answered)
 	ticks, err := natstest.Bus(t, hub, "site-a", "test").JetStream().Stream(t.Context(), subject.TickStream("site-a"))
@@ -141,20 +145,37 @@ func TestWhatTheServerTellsOfALeafnodeMarksAndHealsTheLinkWithoutATick(t *testin
 		t.Fatal(err)
 	}
 
-	stop()
-	b.Shutdown()
-	b.WaitForShutdown()
-	natstest.Eventually(t, "the link is down", func() bool {
+	turn := func(m linkproxy.Mode, leaves int) {
+		t.Helper()
+		line.Set(m)
+		natstest.Eventually(t, "the hub has noticed", func() bool { return hub.NumLeafNodes() == leaves })
+	}
+	// What the server tells is followed by a few looks, all of which a busy machine may
+	// lose. So where nothing has come of it the line turns once more, and it is told again.
+	until := func(what string, turned func(), ok func() bool) {
+		t.Helper()
+		polls := 0
+		natstest.Within(t, 2*time.Minute, what, func() bool {
+			if polls%500 == 0 {
+				turned()
+			}
+			polls++
+			return ok()
+		})
+	}
+	until("the link is down", func() { turn(linkproxy.Pass, 1); turn(linkproxy.Cut, 0) }, func() bool {
 		l := link()
 		return l.Status == federation.Down && l.Cause == federation.TransportDisconnected
 	})
-	probing(t, leaf(t, hub, ""), "site-b", "site-a")
-	natstest.Eventually(t, "the link is healthy", func() bool { return answered() && link().Status == federation.Healthy })
+	until("the link is healthy", func() { turn(linkproxy.Cut, 0); turn(linkproxy.Pass, 1) }, func() bool {
+		return answered() && link().Status == federation.Healthy
+	})
 }
 
 func TestALinkWhoseLeafnodeIsRefusedSaysSoUntilItIsLetIn(t *testing.T) {
+	t.Parallel()
 	hub := hub(t, "right")
-	link, _ := probing(t, hub, "site-a", "site-b")
+	link := probing(t, hub, "site-a", "site-b")
 	is := func(s federation.LinkStatus, c federation.Cause) func() bool {
 		return func() bool { l := link(); return l.Status == s && l.Cause == c }
 	}
@@ -184,10 +205,11 @@ func TestALinkWhoseLeafnodeIsRefusedSaysSoUntilItIsLetIn(t *testing.T) {
 // The site behind the hub has no leafnode of the other to be refused, so the hub tells
 // it: who was refused, and nothing else of it.
 func TestASiteBehindTheHubIsToldWhomThatRefuses(t *testing.T) {
+	t.Parallel()
 	hub := hub(t, "right")
 	c := leafOf(t, "site-c", hub, "right")
 	probing(t, hub, "site-a", "site-b")
-	link, _ := probing(t, c, "site-c", "site-b")
+	link := probing(t, c, "site-c", "site-b")
 	told, err := natstest.Bus(t, c, "site-c", "test").Conn().SubscribeSync(subject.AllRefused)
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +229,7 @@ func TestASiteBehindTheHubIsToldWhomThatRefuses(t *testing.T) {
 // Nothing crosses the link of two sites whose alerts the hub passes on, so it is looked at
 // seldom; the others each second.
 func TestALinkThatCarriesNoAlertsIsProbedSeldom(t *testing.T) {
+	t.Parallel()
 	const own, relayed, oneWay, direct federation.SiteID = "site-b", "site-c", "site-d", "site-a"
 	st := storetest.Open(t)
 	for _, peer := range []federation.SiteID{relayed, oneWay, direct} {
@@ -260,6 +283,7 @@ func TestALinkThatCarriesNoAlertsIsProbedSeldom(t *testing.T) {
 
 // A crowd is more peers than a site can probe each second.
 func TestOfACrowdEachPeerIsProbedInItsTurn(t *testing.T) {
+	t.Parallel()
 	const crowd = 2100
 	s := natstest.Start(t, "site-a")
 	st := storetest.Open(t)
@@ -287,6 +311,7 @@ func TestOfACrowdEachPeerIsProbedInItsTurn(t *testing.T) {
 
 // More peers than can be waited for within a round.
 func TestACrowdThatIsSilentIsFoundOut(t *testing.T) {
+	t.Parallel()
 	const crowd = 1100
 	s := natstest.Start(t, "site-a")
 	st := storetest.Open(t)

@@ -79,6 +79,7 @@ func (g guarded) reload(t *testing.T, password string) {
 // A server whose file of users is wrong for a while must not end functions for good: their
 // processes would stay, and do nothing.
 func TestAFunctionThatIsRefusedForAWhileConnectsAgain(t *testing.T) {
+	t.Parallel()
 	s := startGuarded(t, "right")
 	var log lines
 	var dialer counted
@@ -104,6 +105,7 @@ func TestAFunctionThatIsRefusedForAWhileConnectsAgain(t *testing.T) {
 
 // Who starts while the server reads its configuration anew may be refused for a moment.
 func TestAFunctionThatIsRefusedAsItStartsTriesAgain(t *testing.T) {
+	t.Parallel()
 	s := startGuarded(t, "another")
 	var log lines
 	var dialer counted
@@ -139,6 +141,7 @@ func TestAFunctionThatIsRefusedForGoodEnds(t *testing.T) {
 
 // Who has less time than a refusal may take, such as auroramesh doctor, hears of the refusal too.
 func TestARefusalIsToldWhenTheTimeToConnectIsOver(t *testing.T) {
+	t.Parallel()
 	s := startGuarded(t, "right")
 	c, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
@@ -150,6 +153,7 @@ func TestARefusalIsToldWhenTheTimeToConnectIsOver(t *testing.T) {
 
 // Who starts a process before its server, or with the wrong authority, sees why nothing happens.
 func TestAServerThatCannotBeReachedIsToldWhileItIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	var log lines
 	c, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

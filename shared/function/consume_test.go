@@ -104,6 +104,7 @@ func letters(t *testing.T, b *function.Bus) map[string]string {
 }
 
 func TestConsumeHandsOverInBatchesAndAcknowledgesAfterwards(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
 	publish := numbers(t, b)
@@ -137,6 +138,7 @@ func TestConsumeHandsOverInBatchesAndAcknowledgesAfterwards(t *testing.T) {
 }
 
 func TestOnePoisonousMessageDoesNotHoldUpItsNeighbours(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		poison string
@@ -189,6 +191,7 @@ func TestOnePoisonousMessageDoesNotHoldUpItsNeighbours(t *testing.T) {
 }
 
 func TestWhatIsRefusedEndsWithoutADeadLetter(t *testing.T) {
+	t.Parallel()
 	for name, first := range map[string]error{
 		"in the batch":                     nil,
 		"each by itself, after a failure":  errors.New("out of luck"),
@@ -249,6 +252,7 @@ func TestWhatIsRefusedEndsWithoutADeadLetter(t *testing.T) {
 }
 
 func TestAnOutageIsNoReasonToGiveAMessageUp(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
 	publish := numbers(t, b)
@@ -276,6 +280,7 @@ func TestAnOutageIsNoReasonToGiveAMessageUp(t *testing.T) {
 }
 
 func TestAMessageIsNotAcknowledgedBeforeItsHandlerIsDone(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
 	publish := numbers(t, b)
@@ -296,6 +301,7 @@ func TestAMessageIsNotAcknowledgedBeforeItsHandlerIsDone(t *testing.T) {
 
 // What was fetched and not begun must not wait for the consumer's AckWait, here a minute.
 func TestStopFinishesTheBatchInHandAndGivesTheRestBack(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
 	publish := numbers(t, b)
@@ -341,6 +347,7 @@ func TestStopFinishesTheBatchInHandAndGivesTheRestBack(t *testing.T) {
 }
 
 func TestConsumeEachFollowsItsSources(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
 	publish := numbers(t, b)
@@ -407,6 +414,7 @@ func TestASourceThatIsToldIsPulledFromBeforeTheNextRescan(t *testing.T) {
 // A batch is read while the one before it is handled, and takes in what comes meanwhile;
 // but no two are handled at a time, and they keep their order.
 func TestWhatComesWhileABatchIsHandledIsTheNext(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "test")
 	publish := numbers(t, b)

@@ -80,6 +80,7 @@ func doubler(handle func(context.Context, number) (number, error), opts ...funct
 }
 
 func TestReplyAnswersAndTurnsEveryErrorIntoItsCode(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	calls := 0
 	start(t, s, doubler(func(ctx context.Context, n number) (number, error) {
@@ -140,6 +141,7 @@ func TestReplyAnswersAndTurnsEveryErrorIntoItsCode(t *testing.T) {
 }
 
 func TestAskSaysThatNobodyAnswers(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	_, err := function.Ask(ctx(t), natstest.Bus(t, s, site, "asker"), site, double, number{1})
 	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "double") {
@@ -148,6 +150,7 @@ func TestAskSaysThatNobodyAnswers(t *testing.T) {
 }
 
 func TestParallelRequestsAreHandledAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	const n = 4
 	var inFlight atomic.Int64
@@ -172,6 +175,7 @@ func TestParallelRequestsAreHandledAtTheSameTime(t *testing.T) {
 }
 
 func TestEveryFunctionIsAMicroServiceWithItsSite(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	r, _ := start(t, s, function.Function{Name: "double", Description: "Doubles.", Triggers: []function.Trigger{
 		function.Reply(double, func(_ context.Context, n number) (number, error) { return n, nil }, function.Parallel(2)),
@@ -205,6 +209,7 @@ func TestEveryFunctionIsAMicroServiceWithItsSite(t *testing.T) {
 }
 
 func TestStopLetsWhatIsInFlightFinish(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	entered, release := make(chan struct{}), make(chan struct{})
 	r, _ := start(t, s, doubler(func(_ context.Context, n number) (number, error) {
@@ -238,6 +243,7 @@ func TestStopLetsWhatIsInFlightFinish(t *testing.T) {
 }
 
 func TestStopCutsAHandlerThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	entered := make(chan struct{})
 	fn := doubler(func(c context.Context, n number) (number, error) {
@@ -261,6 +267,7 @@ func TestStopCutsAHandlerThatDoesNotEnd(t *testing.T) {
 }
 
 func TestOnSharesMessagesBetweenReplicasAndCountsWhatItRefuses(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var handled atomic.Int64
 	fn := function.Function{Name: "counter", Triggers: []function.Trigger{
@@ -294,6 +301,7 @@ func TestOnSharesMessagesBetweenReplicasAndCountsWhatItRefuses(t *testing.T) {
 }
 
 func TestNudgesThatWaitAreOneCall(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var calls atomic.Int64
 	block := make(chan struct{})
@@ -322,6 +330,7 @@ func TestNudgesThatWaitAreOneCall(t *testing.T) {
 }
 
 func TestWorkIsHandedOverTogether(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	got, looked, block := make(chan []int, 10), make(chan bool, 10), make(chan struct{})
 	_, reg := start(t, s, function.Function{Name: "relay", Triggers: []function.Trigger{
@@ -357,6 +366,7 @@ func TestWorkIsHandedOverTogether(t *testing.T) {
 }
 
 func TestWorkThatIsInNoHurryWaitsForMore(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	got := make(chan []int, 10)
 	start(t, s, function.Function{Name: "relay", Triggers: []function.Trigger{
@@ -419,6 +429,7 @@ func TestTheScheduleTicksOnceAnIntervalForAllReplicas(t *testing.T) {
 }
 
 func TestAChangedIntervalReplacesTheSchedule(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	fn := func(d time.Duration) function.Function {
 		return function.Function{Name: "clock", Triggers: []function.Trigger{function.Every(d, func(context.Context) error { return nil })}}
@@ -474,6 +485,7 @@ func TestASlowSubscriberKeepsItsService(t *testing.T) {
 }
 
 func TestStreamsAreProvisionedAgainWhenTheyAreLost(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var ticks atomic.Int64
 	r, _ := start(t, s, function.Function{Name: "clock", Triggers: []function.Trigger{
@@ -526,7 +538,7 @@ func TestATickOfAKilledReplicaGoesToAnotherAndALongOneDoesNot(t *testing.T) {
 	}
 	select {
 	case <-begun:
-	case <-time.After(12 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("nobody took the tick over")
 	}
 	// The heir lives, so its tick is its own, however long it takes.
@@ -539,6 +551,7 @@ func TestATickOfAKilledReplicaGoesToAnotherAndALongOneDoesNot(t *testing.T) {
 }
 
 func TestAReplyWithAWildcardTellsWhereItWasAsked(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	at := func(who string) function.Endpoint[struct{}, string] {
 		return function.Endpoint[struct{}, string]{Function: "who", Name: "asks", Doc: "says who asks", Subject: func(federation.SiteID) string { return "who." + who + ".asks" }}
@@ -554,6 +567,7 @@ func TestAReplyWithAWildcardTellsWhereItWasAsked(t *testing.T) {
 }
 
 func TestWorkThatIsCutShortDoesNotHoldUpAStop(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	begun := make(chan error, 2)
 	wait := func(c context.Context) error { begun <- nil; <-c.Done(); return c.Err() }

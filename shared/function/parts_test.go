@@ -39,6 +39,7 @@ func longTexts(calls *atomic.Int64, opts ...function.Option) function.Function {
 const overAMessage = 7 << 20 // bytes, seven times what a message may have
 
 func TestAnAnswerThatIsOverAMessageComesInParts(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var calls atomic.Int64
 	r, _ := start(t, s, longTexts(&calls))
@@ -73,6 +74,7 @@ func TestAnAnswerThatIsOverAMessageComesInParts(t *testing.T) {
 }
 
 func TestPartsAreGivenAgain(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var calls atomic.Int64
 	start(t, s, longTexts(&calls, function.Again(time.Hour), function.Parallel(1)))
@@ -89,6 +91,7 @@ func TestPartsAreGivenAgain(t *testing.T) {
 }
 
 func TestWhoTakesNoPartsIsToldThatThereAreSome(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	start(t, s, longTexts(new(atomic.Int64), function.Again(time.Hour)))
 	nc := natstest.Bus(t, s, site, "asker").Conn()
@@ -105,6 +108,7 @@ func TestWhoTakesNoPartsIsToldThatThereAreSome(t *testing.T) {
 
 // An answer that is signed is one message: a signature is of the whole.
 func TestASignedAnswerComesInNoParts(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	signed := longText
 	signed.Subject = func(federation.SiteID) string { return "aurora.federation.reconcile.site-a.site-a.text" }
@@ -123,6 +127,7 @@ func TestASignedAnswerComesInNoParts(t *testing.T) {
 
 // Who answers that there are parts, and gives none, is not asked for ever.
 func TestAnAnswerInPartsThatNeverComesIsAnError(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	nc := natstest.Bus(t, s, site, "liar").Conn()
 	var asked atomic.Int64

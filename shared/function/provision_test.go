@@ -18,6 +18,7 @@ import (
 )
 
 func TestAStreamIsUpdatedOnlyWhereItDiffers(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "observer")
 	updates, err := b.Conn().SubscribeSync("$JS.API.STREAM.UPDATE.*")
@@ -69,6 +70,7 @@ func TestAStreamIsUpdatedOnlyWhereItDiffers(t *testing.T) {
 
 // The store of a server may be lost under a site that goes on running.
 func TestAStreamThatIsGoneComesBackWhileTheFunctionRuns(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "observer")
 	r, _ := start(t, s, function.Function{Name: "clock", Streams: []jetstream.StreamConfig{stream.Events(site), stream.Alerts(site, stream.Limits{})}})
@@ -86,6 +88,7 @@ func TestAStreamThatIsGoneComesBackWhileTheFunctionRuns(t *testing.T) {
 }
 
 func TestADeadLetterOutlivesTheLossOfItsStream(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "observer")
 	publish := numbers(t, b)
@@ -106,6 +109,7 @@ func TestADeadLetterOutlivesTheLossOfItsStream(t *testing.T) {
 // What a server keeps can be lost while functions stay connected: all of it comes
 // back, and the triggers work on.
 func TestWhatALostServerKeptComesBack(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "observer")
 	var ticks, taken atomic.Int64

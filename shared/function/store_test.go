@@ -92,6 +92,7 @@ func store(t *testing.T, b *function.Bus, msgs []function.Message) []uint64 {
 // The sequence that is reported for a message is that under which the stream holds it, also
 // where others publish to the stream at the same time.
 func TestManyMessagesGoInBatchesAndEachIsWhereItIsSaidToBe(t *testing.T) {
+	t.Parallel()
 	b := syncing(t)
 	done := make(chan struct{})
 	var others sync.WaitGroup
@@ -172,6 +173,7 @@ func counts(batches map[string]int) (sizes []int) {
 }
 
 func TestFewMessagesGoOneByOne(t *testing.T) {
+	t.Parallel()
 	b := syncing(t)
 	msgs := append(alertsNumbered(0, 10), eventsNumbered(0, 10)...)
 	for i, sequence := range store(t, b, msgs) {
@@ -183,6 +185,7 @@ func TestFewMessagesGoOneByOne(t *testing.T) {
 
 // As after a crash between the publish and its mark: the stream refuses a batch in which it knows a message.
 func TestWhatIsKnownAlreadyIsStoredOnceAlsoInABatch(t *testing.T) {
+	t.Parallel()
 	b := syncing(t)
 	for _, c := range []struct {
 		name string
@@ -209,6 +212,7 @@ func TestWhatIsKnownAlreadyIsStoredOnceAlsoInABatch(t *testing.T) {
 }
 
 func TestAStreamThatAllowsNoBatchesGetsItsMessagesOneByOne(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var log lines
 	b, err := function.Connect(ctx(t), natstest.Identity(site), "sender", s.ClientURL(), slog.New(slog.NewTextHandler(&log, nil)))
@@ -237,6 +241,7 @@ func TestAStreamThatAllowsNoBatchesGetsItsMessagesOneByOne(t *testing.T) {
 
 // A server that is asked to hold fewer of them in a batch refuses those that are larger.
 func TestABatchThatTheServerRefusesGoesOneByOne(t *testing.T) {
+	t.Parallel()
 	o := &server.Options{ServerName: string(site), JetStreamDomain: subject.Domain(site), StoreDir: t.TempDir()}
 	o.JetStreamLimits.MaxBatchSize = many - 1
 	b := natstest.Bus(t, natstest.StartOptions(t, o), site, "sender")
@@ -255,6 +260,7 @@ func TestABatchThatTheServerRefusesGoesOneByOne(t *testing.T) {
 
 // What is before a message that no server takes is stored, as where it goes by itself.
 func TestAMessageThatIsTooLargeHoldsNothingBackThatIsBeforeIt(t *testing.T) {
+	t.Parallel()
 	b := syncing(t)
 	for name, large := range map[string]int{"in the midst": 60, "at the end": many - 1} {
 		t.Run(name, func(t *testing.T) {
@@ -269,6 +275,7 @@ func TestAMessageThatIsTooLargeHoldsNothingBackThatIsBeforeIt(t *testing.T) {
 }
 
 func TestABatchWhoseAnswerIsLostWithTheConnectionFailsAtOnce(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	line, err := linkproxy.Listen("127.0.0.1:0", strings.TrimPrefix(s.ClientURL(), "nats://"))
 	if err != nil {
@@ -317,6 +324,7 @@ func TestABatchWhoseAnswerIsLostWithTheConnectionFailsAtOnce(t *testing.T) {
 // A stream that an older version made allows batches as soon as a function of this one has
 // started, and keeps what it holds and who reads it.
 func TestAStreamThatIsInUseLearnsToTakeBatches(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "sender")
 	old := stream.Alerts(site, stream.Limits{})

@@ -46,6 +46,7 @@ func send(t *testing.T, b *function.Bus, from, to int) {
 }
 
 func TestWhatComesInNumbersIsHandledTogether(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var got crowd
 	first := make(chan struct{})
@@ -89,6 +90,7 @@ func TestWhatComesInNumbersIsHandledTogether(t *testing.T) {
 }
 
 func TestWhatWaitsIsHandledBeforeAStop(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t, site)
 	var got crowd
 	var begun atomic.Bool
