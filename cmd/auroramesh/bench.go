@@ -15,6 +15,7 @@ import (
 
 type benchCmd struct {
 	Names      []string `arg:"" optional:"" name:"name" help:"What to measure. An exact name means that workload; any other text means all whose names begin with it at a hyphen, such as detect or intake. Without a name: everything but those marked * above."`
+	Without    []string `placeholder:"NAME,…" help:"What to leave out, named in the same way."`
 	Rounds     int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
 	Scale      float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
 	SyncAlways bool     `name:"sync-always" help:"Have the NATS servers of the two sites sync before they confirm, as the shipped files do: for ingest, intake, endtoend, query and backlog. In publish they always do."`
@@ -54,6 +55,7 @@ Examples:
   auroramesh bench
   auroramesh bench ingest query-64 --rounds 9
   auroramesh bench detect intake --rounds 3
+  auroramesh bench --without detect,pull
   auroramesh bench --growth ingest queue --rounds 1 --scale 0.01
   auroramesh bench --scale 0.1 --json | jq '.results[] | {name, goals}'
   auroramesh bench intake-32 --sync-always
@@ -85,7 +87,7 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 		log = slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	o := bench.Options{
-		Names: c.Names, Rounds: c.Rounds, Scale: c.Scale, SyncAlways: c.SyncAlways, Profiles: c.Profiles, Version: version, Log: log,
+		Names: c.Names, Without: c.Without, Rounds: c.Rounds, Scale: c.Scale, SyncAlways: c.SyncAlways, Profiles: c.Profiles, Version: version, Log: log,
 		Progress: func(line string) { fmt.Fprintln(io.err, line) },
 	}
 	if c.Growth {

@@ -31,9 +31,10 @@ const (
 
 // Options say what is measured, and how.
 type Options struct {
-	Names  []string // of the workloads; none: all
-	Rounds int      // how often each is run beside its limit
-	Scale  float64  // of the size of the workloads, where 1 is that of the documentation
+	Names   []string // of the workloads; none: all
+	Without []string // of those that are left out
+	Rounds  int      // how often each is run beside its limit
+	Scale   float64  // of the size of the workloads, where 1 is that of the documentation
 	// SyncAlways has the NATS servers of the two sites on the bed sync before they confirm, as those of the shipped files do.
 	SyncAlways bool
 	Profiles   string // a directory for a CPU and an allocation profile of each; empty: none
@@ -95,9 +96,13 @@ func Workloads() []Workload {
 // Marked reports whether the workload is run only where it is named in full.
 func (w Workload) Marked() bool { return w.asked }
 
-// chosen are the workloads that the options name, each by itself or by what several begin with.
+// chosen are the workloads that the options name and do not leave out, each by itself or by
+// what several begin with.
 func (o Options) chosen() []Workload {
 	return slices.DeleteFunc(Workloads(), func(w Workload) bool {
+		if slices.ContainsFunc(o.Without, func(n string) bool { return named(n, w.Name) }) {
+			return true
+		}
 		if len(o.Names) == 0 {
 			return w.asked
 		}
@@ -132,14 +137,21 @@ func nameable(of []Workload) (names, groups []string) {
 func (o Options) Validate() error {
 	var wrong fault.Fields
 	all := Workloads()
-	for _, n := range o.Names {
-		switch {
-		case slices.ContainsFunc(all, func(w Workload) bool { return named(n, w.Name) }):
-		case n == "": // which a field does not show
-			wrong.Add("name", "", `"" is not allowed: `+choice(all))
-		default:
-			wrong.Add("name", n, suggestion(n, all)+choice(all))
+	names := func(field string, given []string) {
+		for _, n := range given {
+			switch {
+			case slices.ContainsFunc(all, func(w Workload) bool { return named(n, w.Name) }):
+			case n == "": // which a field does not show
+				wrong.Add(field, "", `"" is not allowed: `+choice(all))
+			default:
+				wrong.Add(field, n, suggestion(n, all)+choice(all))
+			}
 		}
+	}
+	names("name", o.Names)
+	names("without", o.Without)
+	if len(o.chosen()) == 0 && wrong.Err("") == nil {
+		wrong.Add("without", strings.Join(o.Without, ","), "something that leaves a workload to be measured")
 	}
 	if o.Rounds < 1 || o.Rounds > MaxRounds {
 		wrong.Add("rounds", strconv.Itoa(o.Rounds), "a whole number from 1 to "+strconv.Itoa(MaxRounds))

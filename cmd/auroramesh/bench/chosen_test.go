@@ -31,6 +31,28 @@ func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
 			t.Errorf("%v: got %v, want %v", c.names, got, c.want)
 		}
 	}
+	var all []string
+	for _, w := range (Options{}).chosen() {
+		all = append(all, w.Name)
+	}
+	for _, c := range []struct{ names, without, want []string }{
+		{nil, []string{"detect", "idle"}, slices.DeleteFunc(slices.Clone(all), func(n string) bool { return n == "idle" || strings.HasPrefix(n, "detect-") })},
+		{[]string{"pull-200", "query"}, []string{"pull", "query-8"}, []string{"query-64", "query-leaf-64", "query-http-64"}},
+	} {
+		var got []string
+		for _, w := range (Options{Names: c.names, Without: c.without}).chosen() {
+			got = append(got, w.Name)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v without %v: got %v, want %v", c.names, c.without, got, c.want)
+		}
+	}
+	for without, want := range map[string]string{"qery-8": `without: "qery-8" is not allowed: did you mean query-8?`, "idle": `without: "idle" is not allowed: something that leaves a workload`} {
+		err := (Options{Names: []string{"idle"}, Without: []string{without}, Rounds: 1, Scale: 1}).Validate()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
 	for name, near := range map[string]string{
 		"": "", "fire": "", "qery-8": "query-8", "ingoot": "ingest", "int": "intake or intake-1 or intake-32",
 		"intake-": "intake-1 or intake-32 or intake-128", "detect-kill": "detect-killed or detect-killed-wan", "relays": "relay",
