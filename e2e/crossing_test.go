@@ -103,6 +103,7 @@ func TestTheGateDecidesWhatLeaves(t *testing.T) {
 }
 
 func TestNothingCrossesTwice(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	n := alert("only once", federation.Critical)
 	first, created, _, err := m.api[1].Raise(t.Context(), n)
@@ -157,6 +158,7 @@ func TestNothingCrossesTwice(t *testing.T) {
 }
 
 func TestWithFederationOffASiteWorksAlone(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{Configure: func(i int, s *settings.Settings) {
 		quick(i, s)
 		s.Enabled = i == 0

@@ -16,6 +16,7 @@ import (
 )
 
 func TestDeadLettersAreLookedAfterWithTheCommand(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	m.raise(t, 1, alert("the first", federation.Critical))
 	m.arrives(t, 0, "the first")

@@ -168,6 +168,7 @@ func bareLine(t *testing.T, delay time.Duration) func() float64 {
 }
 
 func TestACutLinkNamesItsCauseLongBeforeAHeartbeatIsLate(t *testing.T) {
+	t.Parallel()
 	m, proxy := proxied(t, demo.Options{Configure: patient})
 	m.bothSee(t, federation.Healthy, "")
 	proxy.Set(linkproxy.Cut)
@@ -202,6 +203,7 @@ func TestACutLinkNamesItsCauseLongBeforeAHeartbeatIsLate(t *testing.T) {
 }
 
 func TestAClockThatIsOffShowsAndStopsNothing(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{Configure: patient, Now: func(i int) func() time.Time {
 		return func() time.Time { return time.Now().Add(time.Duration(i) * 10 * time.Minute) }
 	}})
@@ -216,6 +218,7 @@ func TestAClockThatIsOffShowsAndStopsNothing(t *testing.T) {
 // A leaf keeps its own leafnode when another is cut from the hub: it is the hub's
 // gossip that tells it. Without ticks nothing else makes it look.
 func TestALeafHearsOfTheHubThatAnotherIsCut(t *testing.T) {
+	t.Parallel()
 	proxies := map[int]*linkproxy.Proxy{}
 	m := start(t, demo.Options{Sites: 3, Configure: patient, LeafURL: func(i int, listener string) string {
 		p, err := linkproxy.Listen("127.0.0.1:0", listener)

@@ -38,6 +38,7 @@ func (w *written) String() string {
 }
 
 func TestTheLogSaysWhoDidWhatForWhichRequestAndNothingOfAnAlertOrAKey(t *testing.T) {
+	t.Parallel()
 	log := &written{}
 	m := start(t, demo.Options{Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	const secret = "zanzibar"

@@ -19,13 +19,12 @@ import (
 	"github.com/auroramesh/auroramesh/shared/natstest"
 )
 
+// programs is the directory of what the tests build.
+var programs string
+
 // binary builds the command once for all tests.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "auroramesh-e2e-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "auroramesh")
+	path := filepath.Join(programs, "auroramesh")
 	out, err := exec.Command("go", "build", "-o", path, "../cmd/auroramesh").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the command: %w: %s", err, out)
@@ -34,12 +33,16 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "auroramesh-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	programs = dir
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		if err := os.RemoveAll(filepath.Dir(path)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
 	os.Exit(code)
 }

@@ -22,6 +22,7 @@ func labelled(title string, l federation.TLP) federation.NewAlert {
 }
 
 func TestRedAndAmberStrictNeverLeaveTheirSite(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	natstest.Eventually(t, "the sites see each other", func() bool { return m.link(t, 1, "link-site-a-site-b") == federation.Healthy })
 
@@ -107,6 +108,7 @@ func (m mesh) remaining(t *testing.T, i int) (payloads []string, gone int) {
 }
 
 func TestTheStreamsOfAPeerCannotBeRead(t *testing.T) {
+	t.Parallel()
 	m := start(t, demo.Options{})
 	m.published(t, 1, m.raise(t, 1, labelled("for nobody else", federation.TLPRed)))
 	read := func(i int, request string) error {
