@@ -56,7 +56,7 @@ func (m mesh) titles(t *testing.T, i int, source string) []string {
 func (m mesh) sent(t *testing.T, i int, peer federation.SiteID) int {
 	t.Helper()
 	site := m.Sites[i].ID().ID
-	js := natstest.Bus(t, m.Sites[i].Server(), site, "reader").JetStream()
+	js := m.reader(t, i).JetStream()
 	n := 0
 	for _, lane := range subject.AlertConsumers(peer) {
 		c, err := js.Consumer(t.Context(), subject.AlertStream(site), lane.Consumer)
@@ -180,7 +180,7 @@ func TestAGateStandsBeforeItsPeerIsKnown(t *testing.T) {
 	m.published(t, 0, m.raise(t, 0, from("edr", "for site-z too", federation.High)))
 	natstest.Eventually(t, "a copy for site-z lies in the stream", func() bool {
 		site := m.Sites[0].ID().ID
-		s, err := natstest.Bus(t, m.Sites[0].Server(), site, "reader").JetStream().Stream(t.Context(), subject.AlertStream(site))
+		s, err := m.reader(t, 0).JetStream().Stream(t.Context(), subject.AlertStream(site))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +87,22 @@ func (m mesh) key(t *testing.T, i int) *identity.Identity {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// readers are the connections of [mesh.reader], by their server.
+var readers sync.Map
+
+// reader is a connection at site i, the same for all who only look: a look is taken often.
+func (m mesh) reader(t *testing.T, i int) *function.Bus {
+	t.Helper()
+	server := m.Sites[i].Server()
+	if bus, ok := readers.Load(server); ok {
+		return bus.(*function.Bus)
+	}
+	bus := natstest.Bus(t, server, m.Sites[i].ID().ID, "reader")
+	readers.Store(server, bus)
+	t.Cleanup(func() { readers.Delete(server) })
+	return bus
 }
 
 // speaker is a connection at site i that speaks as the site does, with its key.
@@ -165,7 +182,7 @@ func (m mesh) arrives(t *testing.T, i int, title string) []federation.Alert {
 func (m mesh) published(t *testing.T, i int, a federation.Alert) {
 	t.Helper()
 	site := m.Sites[i].ID().ID
-	bus := natstest.Bus(t, m.Sites[i].Server(), site, "reader")
+	bus := m.reader(t, i)
 	natstest.Eventually(t, fmt.Sprintf("%s has told of %q", site, a.Title), func() bool {
 		events, err := bus.JetStream().Stream(t.Context(), subject.EventStream(site))
 		if err != nil {
@@ -186,8 +203,7 @@ func (m mesh) published(t *testing.T, i int, a federation.Alert) {
 // shared is how many alerts are in the stream that the peers of site i pull from.
 func (m mesh) shared(t *testing.T, i int) int {
 	t.Helper()
-	site := m.Sites[i].ID().ID
-	return messages(t, natstest.Bus(t, m.Sites[i].Server(), site, "reader"), subject.AlertStream(site))
+	return messages(t, m.reader(t, i), subject.AlertStream(m.Sites[i].ID().ID))
 }
 
 func messages(t *testing.T, bus *function.Bus, stream string) int {

@@ -30,7 +30,7 @@ func (m mesh) purge(t *testing.T, i, n int) {
 	t.Helper()
 	natstest.Eventually(t, "all is in the stream", func() bool { return m.shared(t, i) == n })
 	site := m.Sites[i].ID().ID
-	s, err := natstest.Bus(t, m.Sites[i].Server(), site, "purger").JetStream().Stream(t.Context(), subject.AlertStream(site))
+	s, err := m.reader(t, i).JetStream().Stream(t.Context(), subject.AlertStream(site))
 	if err != nil {
 		t.Fatal(err)
 	}

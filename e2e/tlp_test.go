@@ -90,7 +90,7 @@ func (m mesh) wire(t *testing.T, i int) []string {
 func (m mesh) remaining(t *testing.T, i int) (payloads []string, gone int) {
 	t.Helper()
 	site := m.Sites[i].ID().ID
-	s, err := natstest.Bus(t, m.Sites[i].Server(), site, "reader").JetStream().Stream(t.Context(), subject.AlertStream(site))
+	s, err := m.reader(t, i).JetStream().Stream(t.Context(), subject.AlertStream(site))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func TestAnAlertThatBecomesRedReachesNobodyAnew(t *testing.T) {
 func (m mesh) inStream(t *testing.T, i int, id string) (n int) {
 	t.Helper()
 	site := m.Sites[i].ID().ID
-	s, err := natstest.Bus(t, m.Sites[i].Server(), site, "reader").JetStream().Stream(t.Context(), subject.AlertStream(site))
+	s, err := m.reader(t, i).JetStream().Stream(t.Context(), subject.AlertStream(site))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,6 @@ func options(t *testing.T) drill.Options {
 }
 
 func TestACutLosesNothingAndDoublesNothing(t *testing.T) {
-	t.Parallel()
 	r, err := drill.Run(t.Context(), options(t))
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +52,6 @@ func TestACutLosesNothingAndDoublesNothing(t *testing.T) {
 }
 
 func TestADrillEndsWithItsContext(t *testing.T) {
-	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	o := options(t)
 	o.For = time.Hour
@@ -128,7 +126,6 @@ func of(t *testing.T, d *demo.Demo, lines drill.Lines) drill.Options {
 }
 
 func TestRunningSitesAreDrilledOverTheirAPIAlone(t *testing.T) {
-	t.Parallel()
 	d, lines := running(t)
 	api, err := apiclient.New(d.Sites[0].API)
 	if err != nil {
@@ -199,7 +196,6 @@ func (s stuck) Set(ctx context.Context, link string, o linkproxy.Order) (linkpro
 }
 
 func TestALineThatIsNotHealedBreaksThePromise(t *testing.T) {
-	t.Parallel()
 	d, lines := running(t)
 	o := of(t, d, stuck{lines})
 	o.For, o.Timeout = time.Second, time.Second
@@ -213,7 +209,6 @@ func TestALineThatIsNotHealedBreaksThePromise(t *testing.T) {
 }
 
 func TestAnInterruptedDrillHealsTheLine(t *testing.T) {
-	t.Parallel()
 	d, lines := running(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	o := of(t, d, lines)
