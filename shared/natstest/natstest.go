@@ -159,12 +159,15 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 	Within(t, 30*time.Second, what, ok)
 }
 
-// Within is [Eventually] with a time of the caller's.
+// Within is [Eventually] with a time of the caller's. The longer it waits the more seldom it
+// looks, for a look takes of the processors what it is waited for to happen.
 func Within(t testing.TB, d time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(d); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
+	for begun := time.Now(); !ok(); {
+		waited := time.Since(begun)
+		if waited > d {
 			t.Fatalf("waited %v in vain until %s", d, what)
 		}
+		time.Sleep(min(max(waited/20, 5*time.Millisecond), 100*time.Millisecond))
 	}
 }

@@ -102,7 +102,7 @@ func running(t *testing.T) (*demo.Demo, *linkproxy.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := errors.Join(control.Close(), d.Stop(ctx)); err != nil {
 			t.Errorf("stopping: %v", err)
