@@ -57,6 +57,9 @@ const (
 	// one to the next: what an event tells takes a moment to be true of the server's
 	// subjects, and a link that was marked heals with the third echo.
 	glances, between = 10, 50 * time.Millisecond
+	// notices is of how many connections the server may tell that one look follows: when a hub
+	// comes back, each leafnode and each function has one.
+	notices = 1000
 )
 
 // New is the function for one site. seldom is how often a peer is probed over whose link no alerts go.
@@ -74,11 +77,11 @@ func New(seldom time.Duration, t federation.Thresholds, st *store.Store, bus *fu
 		Description: "Measures the round trip to every peer once a second, to those whose alerts the hub passes on once a heartbeat, and answers the peers' echoes.",
 		Triggers: []function.Trigger{
 			function.Every(interval, p.probe, function.Named("probe"), function.Timeout(4*time.Second)),
-			function.On(subject.Disconnected, p.cut, function.Named("cut")),
-			function.On(subject.Connected, p.joined, function.Named("joined")),
+			function.OnTogether(subject.Disconnected, p.cut, function.Named("cut"), function.Batch(notices, 0), function.CutShort()),
+			function.OnTogether(subject.Connected, p.joined, function.Named("joined"), function.Batch(notices, 0), function.CutShort()),
 			function.On(subject.Refused, p.refused, function.Named("refused")),
-			function.On(subject.AllRefused, p.told, function.Named("told")),
-			function.Nudged(p.doubt),
+			function.OnTogether(subject.AllRefused, p.told, function.Named("told"), function.Batch(notices, between), function.CutShort()),
+			function.Nudged(p.doubt, function.CutShort()),
 			function.Reply(ask.Echo, p.echo, function.Parallel(2)),
 		},
 		Checks: []function.Check{{Part: "database", Run: st.Ready}},

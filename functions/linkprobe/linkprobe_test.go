@@ -1,11 +1,14 @@
 package linkprobe_test
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/auroramesh/auroramesh/functions/linkprobe"
 	"github.com/auroramesh/auroramesh/infra/nats"
 	"github.com/auroramesh/auroramesh/shared/federation"
+	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/linkproxy"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 	"github.com/auroramesh/auroramesh/shared/store"
@@ -42,6 +46,27 @@ func probing(t *testing.T, s *server.Server, own, peer federation.SiteID) (link 
 		}
 		return links[0]
 	}
+}
+
+// runs runs the linkprobe of a site until it is stopped.
+func runs(t *testing.T, s *server.Server, st *store.Store, own federation.SiteID, figures prometheus.Registerer) (stop func()) {
+	t.Helper()
+	bus := natstest.Bus(t, s, own, "linkprobe")
+	log := slog.New(slog.DiscardHandler)
+	r, err := function.Start(linkprobe.New(15*time.Second, ages, st, bus, figures, log, time.Now), bus, function.NewMetrics(figures), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	natstest.Eventually(t, "linkprobe is ready", func() bool { return r.NotReady(t.Context()) == nil })
+	return stop
 }
 
 func TestAnEchoThatTheOwnServerForbidsSaysSo(t *testing.T) {
@@ -137,13 +162,7 @@ func TestWhatTheServerTellsOfALeafnodeMarksAndHealsTheLinkWithoutATick(t *testin
 	probing(t, b, "site-b", "site-a")
 	answered := func() bool { return link().Probe.State == federation.Answered }
 	natstest.Eventually(t, "the peer answers", answered)
-	ticks, err := natstest.Bus(t, hub, "site-a", "test").JetStream().Stream(t.Context(), subject.TickStream("site-a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ticks.Purge(t.Context()); err != nil { // and with them their schedule
-		t.Fatal(err)
-	}
+	purgeTicks(t, natstest.Bus(t, hub, "site-a", "test"))
 
 	set := func(m linkproxy.Mode, leaves int) {
 		t.Helper()
@@ -200,6 +219,133 @@ func TestALinkWhoseLeafnodeIsRefusedSaysSoUntilItIsLetIn(t *testing.T) {
 	natstest.Eventually(t, "echoes go on", func() bool { return link().Probe.At.After(seen.Add(2 * time.Second)) })
 	if !is(federation.Healthy, "")() {
 		t.Errorf("a wrong password of somebody else marked the link as %s", link().Cause)
+	}
+}
+
+// noticing is a site whose peers were not there at first. It has no ticks, and looks where it is told of a leafnode.
+type noticing struct {
+	server  *server.Server
+	store   *store.Store
+	bus     *function.Bus
+	figures *prometheus.Registry
+	stop    func()
+}
+
+func notices(t *testing.T, peers ...federation.SiteID) noticing {
+	t.Helper()
+	s, figures := natstest.Start(t, "site-a"), prometheus.NewRegistry()
+	n := noticing{server: s, store: storetest.Open(t), bus: natstest.Bus(t, s, "site-a", "test"), figures: figures}
+	for _, peer := range peers {
+		storetest.Knows(t, n.store, "site-a", peer, time.Now())
+	}
+	n.stop = runs(t, s, n.store, "site-a", figures)
+	for _, peer := range peers {
+		n.eventually(t, peer, federation.Disconnected)
+	}
+	purgeTicks(t, n.bus)
+	return n
+}
+
+func (n noticing) eventually(t *testing.T, peer federation.SiteID, is federation.EchoOutcome) {
+	t.Helper()
+	natstest.Eventually(t, string(peer)+" is "+string(is), func() bool {
+		links, err := n.store.LinksTo(t.Context(), "site-a", []federation.SiteID{peer})
+		if err != nil || len(links) != 1 {
+			t.Fatalf("%d links to %s: %v", len(links), peer, err)
+		}
+		return links[0].Probe.State == is
+	})
+}
+
+// tell is what the server tells of a connection.
+func (n noticing) tell(t *testing.T, subj, kind, name string) {
+	t.Helper()
+	if err := n.bus.Conn().Publish(subj, fmt.Appendf(nil, `{"client":{"kind":%q,"name":%q}}`, kind, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// purgeTicks removes the ticks of site-a, and with them their schedule.
+func purgeTicks(t *testing.T, bus *function.Bus) {
+	t.Helper()
+	ticks, err := bus.JetStream().Stream(t.Context(), subject.TickStream("site-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ticks.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// echoes has the echoes to a site come to answer.
+func echoes(t *testing.T, s *server.Server, site federation.SiteID, answer natsio.MsgHandler) {
+	t.Helper()
+	nc := natstest.Bus(t, s, site, "peer").Conn()
+	if _, err := nc.Subscribe(subject.Echo(site), answer); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answered answers an echo.
+func answered(t *testing.T) natsio.MsgHandler {
+	return func(msg *natsio.Msg) {
+		if err := msg.Respond([]byte(`{"at":"2026-01-31T12:00:00Z"}`)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// When a hub comes back each leafnode has a notice, and a site that stays away is looked at
+// for each for half a second. What waits behind them waits for one of them, not for all.
+func TestACrowdOfNoticesIsFollowedTogether(t *testing.T) {
+	t.Parallel()
+	n := notices(t, "site-b")
+	for range 1000 {
+		n.tell(t, subject.Connected, "Leafnode", "relay-1")
+	}
+	n.tell(t, subject.Connected, "Client", "the last")
+	natstest.Eventually(t, "the last is handled", func() bool {
+		all, err := n.figures.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range all {
+			if family.GetName() == "aurora_function_messages_refused_total" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// What is cut short is looked at again with the echoes of every second, by another replica.
+func TestAStopCutsShortWhatIsFollowed(t *testing.T) {
+	t.Parallel()
+	n := notices(t, "site-b")
+	begun := make(chan struct{}, 10_000)
+	echoes(t, n.server, "site-b", func(*natsio.Msg) { begun <- struct{}{} })
+	for range 1000 {
+		n.tell(t, subject.Connected, "Leafnode", "relay-1")
+		n.tell(t, subject.RefusedSite("site-b"), "Leafnode", "site-b")
+	}
+	<-begun
+	n.stop()
+}
+
+// At a hub each leafnode is one site, and its notice says nothing of the others.
+func TestANoticeThatNamesASiteHasNoOtherLookedAt(t *testing.T) {
+	t.Parallel()
+	n := notices(t, "site-b", "site-c")
+	var asked atomic.Int64
+	echoes(t, n.server, "site-b", func(*natsio.Msg) { asked.Add(1) })
+	echoes(t, n.server, "site-c", answered(t))
+	n.tell(t, subject.Connected, "Leafnode", "site-c")
+	n.eventually(t, "site-c", federation.Answered)
+	if n := asked.Load(); n > 1 { // one may have been under way
+		t.Errorf("%d echoes went to another site", n)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/federation"
@@ -15,7 +17,7 @@ import (
 type notice struct {
 	Client struct {
 		Kind string `json:"kind"`
-		Name string `json:"name"` // of a leafnode that joins: the name of its server
+		Name string `json:"name"` // of a leafnode that joined: the name of its server, which for a site is its id
 	} `json:"client"`
 }
 
@@ -24,29 +26,51 @@ func (n notice) leafnode() bool { return n.Client.Kind == "Leafnode" }
 // notLeafnode is for the connections of functions and people, which are most.
 const notLeafnode = "not a leafnode"
 
-// cut looks which peers went away with a leafnode.
-func (p prober) cut(ctx context.Context, n notice) error {
-	if !n.leafnode() {
-		return function.Drop(notLeafnode)
+// named gives the names of the leafnodes that the server tells of, and which notices are left aside.
+func named(came []function.Came[notice]) (names []federation.SiteID, left function.Each) {
+	left = function.Each{}
+	for i, c := range came {
+		switch name := federation.SiteID(c.Value.Client.Name); {
+		case !c.Value.leafnode():
+			left[i] = function.Drop(notLeafnode)
+		case !slices.Contains(names, name):
+			names = append(names, name)
+		}
 	}
-	return p.follow(ctx, func(l federation.Link) bool { return !l.Probe.State.Unreachable() },
-		func(looked, proved int) bool { return looked == proved })
+	return names, left
 }
 
-// joined looks which peers came back with a leafnode.
-func (p prober) joined(ctx context.Context, n notice) error {
-	if !n.leafnode() {
-		return function.Drop(notLeafnode)
+// cut looks which peers went away with leafnodes.
+func (p prober) cut(ctx context.Context, came []function.Came[notice]) error {
+	names, left := named(came)
+	if len(names) == 0 {
+		return left
 	}
-	return p.heal(ctx)
+	begun := p.now()
+	if err := p.follow(ctx, names, func(l federation.Link) bool { return !l.Probe.State.Unreachable() && l.Probe.At.Before(begun) }); err != nil {
+		return err
+	}
+	return left
+}
+
+// joined looks which peers came back with leafnodes.
+func (p prober) joined(ctx context.Context, came []function.Came[notice]) error {
+	names, left := named(came)
+	if len(names) == 0 {
+		return left
+	}
+	if err := p.follow(ctx, names, marked); err != nil {
+		return err
+	}
+	return left
 }
 
 // doubt looks at every peer: healthsink has heard what does not fit with the echoes.
 func (p prober) doubt(ctx context.Context) error {
-	if _, _, err := p.glance(ctx, func(l federation.Link) bool { return !marked(l) }, ""); err != nil {
+	if _, err := p.look(ctx, nil, func(l federation.Link) bool { return !marked(l) }); err != nil && ctx.Err() == nil {
 		return err
 	}
-	return p.heal(ctx)
+	return p.follow(ctx, nil, marked)
 }
 
 // refused tells every site whom the own server did not let in: the name alone, and
@@ -66,66 +90,88 @@ func (p prober) refused(_ context.Context, n notice) error {
 	return p.bus.Conn().Publish(subject.RefusedSite(site), body)
 }
 
-// told notes that a hub or a relay did not let a peer in. Anyone can give that name
+// told notes that a hub or a relay did not let peers in. Anyone can give that name
 // and a wrong password, so it counts only where the peer cannot be reached.
-func (p prober) told(ctx context.Context, n notice) error {
-	if !n.leafnode() {
-		return function.Drop(notLeafnode)
+func (p prober) told(ctx context.Context, came []function.Came[notice]) error {
+	names, left := named(came)
+	links, err := p.store.LinksTo(ctx, p.bus.Site().ID, names)
+	if err == nil {
+		err = p.glance(ctx, links, federation.Refused)
 	}
-	own := p.bus.Site().ID
-	looked, _, err := p.glance(ctx, func(l federation.Link) bool { return string(l.Peer(own)) == n.Client.Name }, federation.Refused)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	if looked == 0 {
-		return function.Drop("an unknown site")
+	for i, c := range came {
+		if c.Value.leafnode() && !slices.ContainsFunc(links, func(l federation.Link) bool { return string(l.Peer(p.bus.Site().ID)) == c.Value.Client.Name }) {
+			left[i] = function.Drop("an unknown site")
+		}
 	}
-	return nil
+	return left
 }
 
 func marked(l federation.Link) bool { return l.Probe.State != federation.Answered }
 
-// heal looks at the links that are marked until none is.
-func (p prober) heal(ctx context.Context) error {
-	return p.follow(ctx, marked, func(looked, _ int) bool { return looked == 0 })
+// behind is the links that may be others now because leafnodes of these names came or went. At
+// a primary they are those to the sites that are called so. Where one is no known site, as a relay is
+// none, or none is named, it is every link, as at a secondary, whose own leafnode leads to all.
+func (p prober) behind(ctx context.Context, names []federation.SiteID) ([]federation.Link, error) {
+	if p.bus.Site().Tier == federation.Primary && len(names) > 0 {
+		links, err := p.store.LinksTo(ctx, p.bus.Site().ID, names)
+		if err != nil || len(links) == len(names) {
+			return links, err
+		}
+	}
+	return p.store.Links(ctx)
 }
 
-// follow looks at the links chosen until that is over: done is told at how many it
-// looked and of how many that proved something.
-func (p prober) follow(ctx context.Context, choose func(federation.Link) bool, done func(looked, proved int) bool) error {
+// follow looks at the links chosen until there is none, or that has gone on for long enough.
+func (p prober) follow(ctx context.Context, names []federation.SiteID, choose func(federation.Link) bool) error {
 	for range glances {
-		looked, proved, err := p.glance(ctx, choose, "")
-		if err != nil || done(looked, proved) {
+		some, err := p.look(ctx, names, choose)
+		if ctx.Err() != nil {
+			return nil // the echoes of every second go on
+		}
+		if err != nil || !some {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil // the echoes of every second go on
 		case <-time.After(between):
 		}
 	}
 	return nil
 }
 
-// glance sends one echo over each of the links chosen, and records those that
-// prove something. why, where set, is what is recorded of a peer that cannot be reached.
-func (p prober) glance(ctx context.Context, choose func(federation.Link) bool, why federation.EchoOutcome) (looked, proved int, err error) {
-	links, err := p.store.Links(ctx)
+// look glances at those of the links behind leafnodes that are chosen, and reports whether there are some.
+func (p prober) look(ctx context.Context, names []federation.SiteID, choose func(federation.Link) bool) (some bool, err error) {
+	links, err := p.behind(ctx, names)
 	if err != nil {
-		return 0, 0, fmt.Errorf("reading the links: %w", err)
+		return false, fmt.Errorf("reading the links: %w", err)
 	}
-	var peers []federation.SiteID
+	links = slices.DeleteFunc(links, func(l federation.Link) bool { return !choose(l) })
+	return len(links) > 0, p.glance(ctx, links, "")
+}
+
+// glance sends one echo over each of the links, and records those that prove something new.
+// why, where set, is what is recorded of a peer that cannot be reached.
+func (p prober) glance(ctx context.Context, links []federation.Link, why federation.EchoOutcome) error {
+	known := make(map[federation.SiteID]federation.EchoOutcome, len(links))
 	for _, l := range links {
-		if choose(l) {
-			peers = append(peers, l.Peer(p.bus.Site().ID))
-		}
+		known[l.Peer(p.bus.Site().ID)] = l.Probe.State
 	}
-	results := p.sendAll(ctx, peers, glance)
+	results := p.sendAll(ctx, slices.Sorted(maps.Keys(known)), glance)
 	for peer, e := range results {
-		if why != "" && e.Outcome == federation.Disconnected {
+		switch {
+		case e.Outcome != federation.Disconnected:
+		case why != "":
 			e.Outcome = why
 			results[peer] = e
+		case known[peer].Unreachable():
+			delete(results, peer)
 		}
 	}
-	return len(peers), len(results), p.record(ctx, results)
+	if len(results) == 0 {
+		return nil
+	}
+	return p.record(ctx, results)
 }
