@@ -6,7 +6,7 @@ import (
 )
 
 // relistAfter is how long after the first word of a new source all that are new by then are asked for.
-const relistAfter = 20 * time.Millisecond
+const relistAfter = 100 * time.Millisecond
 
 // Relisted has a [ConsumeEach] ask for its sources at once, and not only at its next rescan, where something
 // is published under one of the subjects.
