@@ -139,7 +139,9 @@ func (g *gateway) raise(ctx context.Context, n federation.NewAlert) (*raiseOutpu
 	if err != nil {
 		return nil, fmt.Errorf("encoding an alert: %w", err)
 	}
-	raised, err := g.intake.put(ctx, data)
+	asking, cancel := askingFor(ctx)
+	defer cancel()
+	raised, err := g.intake.put(asking, data)
 	switch {
 	case err != nil:
 		return nil, err

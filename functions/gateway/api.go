@@ -179,7 +179,7 @@ func (encoded[T]) Schema(r huma.Registry) *huma.Schema {
 
 // pass is [put] for an answer that goes on as it is.
 func pass[Req, Res any](ctx context.Context, g *gateway, e function.Endpoint[Req, Res], req Req) (encoded[Res], error) {
-	ctx, cancel := context.WithTimeout(ctx, AskTimeout)
+	ctx, cancel := askingFor(ctx)
 	defer cancel()
 	data, err := function.AskEncoded(ctx, g.bus, g.site.ID, e, req)
 	return encoded[Res]{data}, err
@@ -219,6 +219,8 @@ func (g *gateway) registerMesh(api huma.API) {
 	op = operation(http.MethodGet, "/api/v1/system/topology", "get-topology", tagMesh, "Show the mesh",
 		"The sites and the links between them, as this site sees them now.")
 	huma.Register(api, op, func(ctx context.Context, _ *struct{}) (*answer[encoded[federation.Topology]], error) {
+		ctx, cancel := askingFor(ctx)
+		defer cancel()
 		return reply(g.topology.put(ctx, ask.None{}))
 	})
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"time"
 
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
@@ -92,7 +93,13 @@ func (g *gateway) note(r *http.Request, result int, made string) error {
 	if made != "" && result == http.StatusCreated {
 		e.Target = made
 	}
-	_, err := g.audit.put(r.Context(), e)
+	until := time.Now().Add(recordTimeout)
+	if x.asksUntil.After(until) {
+		until = x.asksUntil
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), until) // also where the client is gone
+	defer cancel()
+	_, err := g.audit.put(ctx, e)
 	return err
 }
 
@@ -104,11 +111,18 @@ func (g *gateway) entry(r *http.Request, p access.Principal) access.Entry {
 	}
 }
 
-// writeAudit writes entries that came together; what is written twice is there once.
+// writeAudit writes entries that came together; what is written twice is there once, so
+// it tries twice, in [AskTimeout] altogether.
 func (g *gateway) writeAudit(ctx context.Context, entries []access.Entry) ([]struct{}, error) {
-	_, err := put(ctx, g, ask.AppendAudit, ask.AuditEntries{Entries: entries})
+	try := func() error {
+		ctx, cancel := context.WithTimeout(ctx, AskTimeout/2)
+		defer cancel()
+		_, err := put(ctx, g, ask.AppendAudit, ask.AuditEntries{Entries: entries})
+		return err
+	}
+	err := try()
 	if err != nil && !fault.Of(err).Code.Permanent() {
-		_, err = put(ctx, g, ask.AppendAudit, ask.AuditEntries{Entries: entries})
+		err = try()
 	}
 	return make([]struct{}, len(entries)), err
 }

@@ -50,6 +50,9 @@ func (g *gateway) authorise(n need, next http.Handler) http.Handler {
 			return
 		}
 		setPrincipal(r.Context(), p)
+		if n.stays {
+			setAsksUntil(r.Context(), time.Time{})
+		}
 		ctx := access.WithPrincipal(r.Context(), p)
 		if n.stays && g.Auth == access.Required {
 			watched, stop := context.WithCancel(ctx)

@@ -48,6 +48,7 @@ func (b *body[T]) Resolve(ctx huma.Context) []error {
 		return []error{err}
 	}
 	data, err := readBody(ctx.BodyReader(), ctx.Header("Content-Length"))
+	setAsksUntil(ctx.Context(), time.Now().Add(AskTimeout))
 	if err != nil {
 		return []error{err}
 	}

@@ -42,8 +42,10 @@ const (
 	MaxBody = 768 << 10
 	// MaxDepth is how deep the arrays and objects of a body may nest.
 	MaxDepth = 32
-	// AskTimeout bounds how long a request waits for a function.
+	// AskTimeout bounds how long a request waits for functions, all of its questions together.
 	AskTimeout = 10 * time.Second
+	// recordTimeout is how long its record in the audit log has where they took all that time.
+	recordTimeout = 2 * time.Second
 	// gatherPatience is many times what it takes to store alerts that came together.
 	gatherPatience = 500 * time.Millisecond
 	// worthSecond is how many alerts are worth a transaction beside another: of fewer the
@@ -116,9 +118,9 @@ func newGateway(c Config) *gateway {
 		metrics: newMetrics(c.Registry, c.Site.ID), streams: make(chan struct{}, maxEventStreams), routes: newRoutes(),
 		known: newKnown(c.Now), rates: newRates(c.RatePerSecond, c.Now), signIns: newRates(signInRate, c.Now),
 	}
-	g.audit = &gatherer[access.Entry, struct{}]{send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
-	g.intake = &gatherer[[]byte, ask.AlertRaised]{send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, second: worthSecond, patience: gatherPatience}
-	g.topology = &gatherer[ask.None, encoded[federation.Topology]]{send: g.showTopology, most: maxShared, size: func(ask.None) int { return 0 }, patience: gatherPatience}
+	g.audit = &gatherer[access.Entry, struct{}]{asks: ask.AppendAudit.Function, send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
+	g.intake = &gatherer[[]byte, ask.AlertRaised]{asks: ask.RaiseAlerts.Function, send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, second: worthSecond, patience: gatherPatience}
+	g.topology = &gatherer[ask.None, encoded[federation.Topology]]{asks: ask.Topology.Function, send: g.showTopology, most: maxShared, size: func(ask.None) int { return 0 }, patience: gatherPatience}
 	g.registerSignIn(g.routes)
 	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause, StyleGuide: c.StyleGuide})
 	for pattern, page := range g.console.Routes() {
@@ -153,9 +155,18 @@ type gateway struct {
 	streams   chan struct{} // one place for each open event stream
 }
 
-// put puts a question to a function of this site, for no longer than [AskTimeout].
+// askingFor bounds the questions of the request that ctx serves: together they have
+// [AskTimeout]. A question of an event stream, or of no request, has that for itself.
+func askingFor(ctx context.Context) (context.Context, context.CancelFunc) {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok && !x.asksUntil.IsZero() {
+		return context.WithDeadline(ctx, x.asksUntil)
+	}
+	return context.WithTimeout(ctx, AskTimeout)
+}
+
+// put puts a question to a function of this site, see [askingFor].
 func put[Req, Res any](ctx context.Context, g *gateway, e function.Endpoint[Req, Res], req Req) (Res, error) {
-	ctx, cancel := context.WithTimeout(ctx, AskTimeout)
+	ctx, cancel := askingFor(ctx)
 	defer cancel()
 	return function.Ask(ctx, g.bus, g.site.ID, e, req)
 }

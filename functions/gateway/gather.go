@@ -2,16 +2,22 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/auroramesh/auroramesh/shared/fault"
 )
 
 // gatherer sends what requests have for a function as it comes, and what comes
 // meanwhile together: so a thousand requests at once are a few messages and a few
 // transactions, and one that is alone waits for nobody.
 type gatherer[T, R any] struct {
-	// send gets the answers to items, one for each; the context is that of the first,
-	// without its end: what is sent is done whether or not anybody waits for it.
+	// asks is the function that answers, for errors.
+	asks string
+	// send gets the answers to items, one for each; the context is that of the first, [detached]:
+	// what is sent is done whether or not anybody waits for it.
 	send func(ctx context.Context, items []T) ([]R, error)
 	// most is how many items go together, and mostBytes how large they may be in all; one alone may be larger.
 	most, mostBytes int
@@ -28,7 +34,7 @@ type gatherer[T, R any] struct {
 }
 
 type gathered[T, R any] struct {
-	ctx    context.Context
+	ctx    context.Context // of who waits
 	item   T
 	bytes  int
 	answer R
@@ -36,9 +42,10 @@ type gathered[T, R any] struct {
 	done   chan struct{} // closed when there is an answer
 }
 
-// put returns the answer to item.
+// put returns the answer to item, or that there was none before ctx ended. What was sent
+// is done all the same; what was not never is.
 func (g *gatherer[T, R]) put(ctx context.Context, item T) (R, error) {
-	w := &gathered[T, R]{ctx: context.WithoutCancel(ctx), item: item, bytes: g.size(item), done: make(chan struct{})}
+	w := &gathered[T, R]{ctx: ctx, item: item, bytes: g.size(item), done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
 	if g.flying == 0 || g.flying == 1 && g.worthSecond() {
@@ -46,8 +53,16 @@ func (g *gatherer[T, R]) put(ctx context.Context, item T) (R, error) {
 		go g.sendWaiting()
 	}
 	g.mu.Unlock()
-	<-w.done
-	return w.answer, w.err
+	select {
+	case <-w.done:
+		return w.answer, w.err
+	case <-ctx.Done():
+		var none R
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return none, fault.New(fault.Timeout, "the function %s did not answer in time", g.asks)
+		}
+		return none, ctx.Err()
+	}
 }
 
 // worthSecond reports whether enough wait for a second message.
@@ -61,7 +76,7 @@ func (g *gatherer[T, R]) sendWaiting() {
 			items[i] = w.item
 		}
 		overdue := time.AfterFunc(g.patience, g.sendWaiting)
-		answers, err := g.send(batch[0].ctx, items)
+		answers, err := g.send(detached(batch[0].ctx), items)
 		for i, w := range batch {
 			if w.err = err; err == nil {
 				w.answer = answers[i]
@@ -74,7 +89,13 @@ func (g *gatherer[T, R]) sendWaiting() {
 	}
 }
 
-// take is what goes next, the oldest first.
+// detached is ctx without its end and without the request that it serves: what is done
+// for many has a time of its own.
+func detached(ctx context.Context) context.Context {
+	return context.WithValue(context.WithoutCancel(ctx), exchangeKey{}, nil)
+}
+
+// take is what goes next, the oldest first, of what somebody still waits for.
 func (g *gatherer[T, R]) take() []*gathered[T, R] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -83,6 +104,7 @@ func (g *gatherer[T, R]) take() []*gathered[T, R] {
 		g.flying--
 		return nil
 	}
+	g.waiting = slices.DeleteFunc(g.waiting, func(w *gathered[T, R]) bool { return w.ctx.Err() != nil })
 	for n < min(len(g.waiting), g.most) {
 		if bytes += g.waiting[n].bytes; n > 0 && bytes > g.mostBytes {
 			break

@@ -3,13 +3,19 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/auroramesh/auroramesh/shared/access"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/natstest"
 )
 
@@ -127,5 +133,80 @@ func TestAMessageThatIsLostHoldsNoOtherUp(t *testing.T) {
 	h.let <- nil
 	if diff := cmp.Diff([]string{"again!"}, again()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestNobodyWaitsLongerThanTheRequestHas(t *testing.T) {
+	h := hold(time.Hour)
+	h.asks = "alertintake"
+	ctx, cancel := context.WithCancel(t.Context())
+	sent := make(chan error)
+	go func() { _, err := h.put(ctx, "sent"); sent <- err }()
+	<-h.sent
+	late, over := context.WithDeadline(t.Context(), time.Now())
+	defer over()
+	if _, err := h.put(late, "late"); !fault.Is(err, fault.Timeout) || err.Error() != "the function alertintake did not answer in time" {
+		t.Errorf("%v", err)
+	}
+	cancel()
+	if err := <-sent; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	next := h.ask(t, "next")
+	h.let <- nil                                                  // what was sent is done
+	if diff := cmp.Diff([]string{"next"}, <-h.sent); diff != "" { // what nobody waits for is not sent
+		t.Error(diff)
+	}
+	h.let <- nil
+	if diff := cmp.Diff([]string{"next!"}, next()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The questions of a request have one time together, and what is sent for many its own.
+func TestARequestHasOneTimeForItsQuestions(t *testing.T) {
+	x := &exchange{asksUntil: time.Now().Add(time.Second)}
+	request := context.WithValue(t.Context(), exchangeKey{}, x)
+	until := func(ctx context.Context) time.Time {
+		ctx, cancel := askingFor(ctx)
+		defer cancel()
+		d, _ := ctx.Deadline()
+		return d
+	}
+	if got := until(request); !got.Equal(x.asksUntil) {
+		t.Errorf("a question has until %v, the request until %v", got, x.asksUntil)
+	}
+	if got := until(detached(request)); !got.After(x.asksUntil) {
+		t.Errorf("what is sent for many has until %v, as its first request", got)
+	}
+	setAsksUntil(request, time.Time{}) // an event stream
+	if got := until(request); !got.After(time.Now()) {
+		t.Errorf("a question of what stays has until %v", got)
+	}
+}
+
+// A request whose question took all its time is answered although nobody takes its record:
+// that has a moment more.
+func TestARecordThatNobodyTakesDoesNotHoldTheAnswerUp(t *testing.T) {
+	log := &strings.Builder{}
+	let := make(chan struct{})
+	defer close(let)
+	g := &gateway{log: slog.New(slog.NewTextHandler(log, nil)), now: time.Now}
+	g.audit = &gatherer[access.Entry, struct{}]{asks: "access", most: 1, size: func(access.Entry) int { return 0 }, patience: time.Hour, send: func(context.Context, []access.Entry) ([]struct{}, error) {
+		<-let
+		return make([]struct{}, 1), nil
+	}}
+	x := &exchange{principal: access.Local(), asksUntil: time.Now()}
+	gone, cancel := context.WithCancel(context.WithValue(t.Context(), exchangeKey{}, x))
+	cancel()
+	w := httptest.NewRecorder()
+	g.audited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, r, fault.New(fault.Timeout, "the function alertintake did not answer in time"))
+	})).ServeHTTP(w, httptest.NewRequestWithContext(gone, http.MethodPost, alertsPath, http.NoBody))
+	if w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), "the function alertintake") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if !strings.Contains(log.String(), `error="the function access did not answer in time"`) { // and not that the client went away
+		t.Errorf("the log says %s", log)
 	}
 }

@@ -31,6 +31,9 @@ type exchange struct {
 	// principal is who it comes from, where that is known.
 	principal access.Principal
 	request   *http.Request
+	// asksUntil is when the time for its questions is over, counted from when its body was
+	// there: how long that takes is up to the client. Zero: each question has a time of its own.
+	asksUntil time.Time
 	noted     bool  // its record in the audit log was written with what it did
 	cause     error // of an internal error: for the log, never for the client
 }
@@ -63,6 +66,13 @@ func noteCause(ctx context.Context, err error) {
 	}
 }
 
+// setAsksUntil says until when the request that ctx serves may ask.
+func setAsksUntil(ctx context.Context, until time.Time) {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		x.asksUntil = until
+	}
+}
+
 // setPrincipal notes who the request that ctx serves comes from, for its log line and its audit record.
 func setPrincipal(ctx context.Context, p access.Principal) {
 	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
@@ -79,7 +89,7 @@ func (g *gateway) observe(next http.Handler) http.Handler {
 		if !requestIDPattern.MatchString(id) {
 			id = newRequestID()
 		}
-		x := &exchange{ResponseWriter: w, arrival: arrivalOf(r, g.Proxies)}
+		x := &exchange{ResponseWriter: w, arrival: arrivalOf(r, g.Proxies), asksUntil: start.Add(AskTimeout)}
 		r = r.WithContext(context.WithValue(function.WithRequestID(r.Context(), id), exchangeKey{}, x))
 		x.request = r
 		h := w.Header()
