@@ -1,7 +1,7 @@
 // Package linkproxy is a TCP proxy that stands in for the line between two sites,
 // so that the line can fail on purpose: it can be cut (connections are closed and
-// new ones refused), black-holed (nothing arrives, nobody is told), delayed, or made
-// to stall now and then. The drill and the tests put it between a leaf and its hub.
+// new ones refused), black-holed (nothing arrives, nobody is told), delayed, made
+// narrow, or made to stall now and then. The drill and the tests put it between a leaf and its hub.
 package linkproxy
 
 import (
@@ -37,6 +37,7 @@ type Proxy struct {
 	delay  time.Duration // one way
 	share  float64       // of the reads that stall
 	stall  time.Duration // on top of the delay
+	narrow int           // bytes a second in each direction; 0: as many as there are
 	conns  map[net.Conn]struct{}
 	ctx    context.Context // ends when the proxy is closed
 	end    context.CancelFunc
@@ -85,6 +86,24 @@ func (p *Proxy) Stall(share float64, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.share, p.stall = share, d
+}
+
+// Narrow lets a connection have so many bytes a second in each direction; 0 lets it have all.
+// What is more waits in the proxy, as it does in front of a narrow line.
+func (p *Proxy) Narrow(bytesPerSecond int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.narrow = bytesPerSecond
+}
+
+// crossing is how long so many bytes take that cross now, beside the delay.
+func (p *Proxy) crossing(bytes int) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.narrow == 0 {
+		return 0
+	}
+	return time.Duration(bytes) * time.Second / time.Duration(p.narrow)
 }
 
 // held is how long what is read now is held back.
@@ -199,10 +218,7 @@ func (p *Proxy) copy(from, to net.Conn) {
 				p.remove(to)
 				continue
 			}
-			p.passed.Add(int64(len(pc.data)))
-			if _, err := to.Write(pc.data); err != nil {
-				p.remove(to)
-			}
+			p.write(to, pc.data)
 		}
 	})
 	buf := make([]byte, 64<<10)
@@ -220,6 +236,27 @@ func (p *Proxy) copy(from, to net.Conn) {
 	close(pieces)
 	p.remove(from)
 	writer.Wait()
+}
+
+// atOnce is how many bytes cross a narrow line at once: few, so that what they carry comes bit by bit.
+const atOnce = 1 << 10
+
+// write passes a piece on, as fast as the line lets it.
+func (p *Proxy) write(to net.Conn, data []byte) {
+	for next := time.Now(); len(data) > 0; {
+		n := len(data)
+		if p.crossing(n) > 0 {
+			n = min(n, atOnce)
+		}
+		next = next.Add(p.crossing(n)) // by the clock, so that a late wake-up is made up for
+		p.sleep(time.Until(next))
+		p.passed.Add(int64(n))
+		if _, err := to.Write(data[:n]); err != nil {
+			p.remove(to)
+			return
+		}
+		data = data[n:]
+	}
 }
 
 // sleep waits for d, or until the proxy is closed.

@@ -383,3 +383,23 @@ func TestAnOccupiedAddressIsNamed(t *testing.T) {
 		t.Fatal("two proxies listen at one address", p.Close())
 	}
 }
+
+func TestANarrowLineLetsSoManyBytesASecondPass(t *testing.T) {
+	l := newLine(t)
+	client, server := l.pair()
+	l.proxy.Narrow(100 << 10)
+	sent := bytes.Repeat([]byte("x"), 30<<10)
+	begun := time.Now()
+	if _, err := client.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.SetReadDeadline(begun.Add(10 * patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(server, make([]byte, len(sent))); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < 250*time.Millisecond { // by the figures 300 ms
+		t.Errorf("30 KiB took %s at 100 KiB a second", took)
+	}
+}
