@@ -14,82 +14,74 @@ import (
 	"github.com/auroramesh/auroramesh/shared/subject"
 )
 
-// scopedMsg acknowledges under the names of its site, to which the permissions of a
-// leafnode bind: the server's own names pass every leafnode (see infra/nats).
-type scopedMsg struct {
-	jetstream.Msg
+// delivery is a message as a consumer sent it. It is settled once.
+type delivery struct {
+	msg  *nats.Msg
+	meta nats.MsgMetadata // what the server said of it
+	at   time.Time        // when it came
 	nc   *nats.Conn
-	subj string
+	to   string // where it is acknowledged
 
 	mu   sync.Mutex
 	done bool
 }
 
-// acknowledger gives what comes from a consumer at origin the way in which this
-// site's server takes acknowledgements. The server is asked, for it alone knows.
-func (b *Bus) acknowledger(ctx context.Context, origin federation.SiteID) (func(jetstream.Msg) jetstream.Msg, error) {
+// waiting reports whether the consumer had more when it sent the message.
+func (d *delivery) waiting() bool { return d.meta.NumPending > 0 }
+
+// end says the last thing about the message, once.
+func (d *delivery) end(body string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.done {
+		return jetstream.ErrMsgAlreadyAckd
+	}
+	if err := d.nc.Publish(d.to, []byte(body)); err != nil {
+		return err
+	}
+	d.done = true
+	return nil
+}
+
+func (d *delivery) ack() error { return d.end("+ACK") }
+
+// nak has the server send it again after a while, to whoever asks then.
+func (d *delivery) nak(after time.Duration) error {
+	if after == 0 {
+		return d.end("-NAK")
+	}
+	return d.end(fmt.Sprintf(`-NAK {"delay": %d}`, after.Nanoseconds()))
+}
+
+// term ends it without its having been handled.
+func (d *delivery) term(reason string) error { return d.end("+TERM " + oneLine(reason)) }
+
+// inProgress has the server wait anew for its acknowledgement.
+func (d *delivery) inProgress() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.done {
+		return nil
+	}
+	return d.nc.Publish(d.to, []byte("+WPI"))
+}
+
+// acknowledger gives where this site's server takes the acknowledgement of what comes from
+// a consumer at origin with the given reply: under the names of the site, to which the
+// permissions of a leafnode bind (see infra/nats), or under the server's own. The server is
+// asked, for it alone knows.
+func (b *Bus) acknowledger(ctx context.Context, origin federation.SiteID) (func(reply string) string, error) {
 	if !b.scoped.Load() { // what is so once stays so
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		_, err := b.nc.RequestWithContext(ctx, subject.AckProbe(b.site.ID), nil)
 		if errors.Is(err, nats.ErrNoResponders) {
-			return func(msg jetstream.Msg) jetstream.Msg { return msg }, nil
+			return func(reply string) string { return reply }, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("asking the server how it is acknowledged to: %w", err)
 		}
 		b.scoped.Store(true)
 	}
-	return func(msg jetstream.Msg) jetstream.Msg {
-		return &scopedMsg{Msg: msg, nc: b.nc, subj: subject.Ack(b.site.ID, origin, msg.Reply())}
-	}, nil
-}
-
-// end says the last thing about the message, once.
-func (m *scopedMsg) end(body string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.done {
-		return jetstream.ErrMsgAlreadyAckd
-	}
-	if err := m.nc.Publish(m.subj, []byte(body)); err != nil {
-		return err
-	}
-	m.done = true
-	return nil
-}
-
-// Ack implements [jetstream.Msg], as all that follow.
-func (m *scopedMsg) Ack() error { return m.end("+ACK") }
-
-func (m *scopedMsg) DoubleAck(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.done {
-		return jetstream.ErrMsgAlreadyAckd
-	}
-	if _, err := m.nc.RequestWithContext(ctx, m.subj, []byte("+ACK")); err != nil {
-		return err
-	}
-	m.done = true
-	return nil
-}
-
-func (m *scopedMsg) Nak() error { return m.end("-NAK") }
-
-func (m *scopedMsg) NakWithDelay(d time.Duration) error {
-	return m.end(fmt.Sprintf(`-NAK {"delay": %d}`, d.Nanoseconds()))
-}
-
-func (m *scopedMsg) Term() error { return m.end("+TERM") }
-
-func (m *scopedMsg) TermWithReason(reason string) error { return m.end("+TERM " + reason) }
-
-func (m *scopedMsg) InProgress() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.done {
-		return jetstream.ErrMsgAlreadyAckd
-	}
-	return m.nc.Publish(m.subj, []byte("+WPI"))
+	return func(reply string) string { return subject.Ack(b.site.ID, origin, reply) }, nil
 }

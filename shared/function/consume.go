@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,7 +46,7 @@ func SourceOf(ctx context.Context) Source {
 //
 // A payload that cannot be decoded becomes a dead letter at once. Where a batch
 // fails, its messages are tried one by one, so that one poisonous message does not
-// hold up its neighbours; it becomes a dead letter after [Attempts] deliveries.
+// hold up its neighbours; it becomes a dead letter after [Attempts] calls for it alone.
 // A failure that time may mend (Unavailable, Timeout) is retried without end.
 // The handler is called once more for a dead letter where [RetryEndpoint] is asked.
 func ConsumeEach[M any](sources func(context.Context) ([]Source, error), rescan time.Duration, handler func(context.Context, []M) error, opts ...Option) Trigger {
@@ -73,6 +72,8 @@ type consumeTrigger[M any] struct {
 	rescan  time.Duration
 	handler func(context.Context, []M) error
 	news    *news
+	tries   tries
+	outage  outage
 	relist  chan struct{} // has a value where the sources are to be asked for at once
 }
 
@@ -151,9 +152,12 @@ const (
 // consume pulls from one source until ctx ends, through every outage of it; wait is how long
 // the next one is to take.
 func (t *consumeTrigger[M]) consume(ctx context.Context, r *Running, m *meter, s Source, wait time.Duration) {
+	if !t.outage.wait(ctx) {
+		return
+	}
 	c, err := t.find(ctx, r, s)
 	for ; err != nil; c, err = t.find(ctx, r, s) {
-		if !t.rest(ctx, r, s, wait, err) {
+		if !t.rest(ctx, r, m, s, wait, err) {
 			return
 		}
 		wait = min(2*wait, lateAgain)
@@ -166,18 +170,22 @@ func (t *consumeTrigger[M]) consume(ctx context.Context, r *Running, m *meter, s
 		if time.Since(begun) > 10*time.Second {
 			wait = soonAgain
 		}
-		if t.rest(ctx, r, s, wait, err) {
+		if t.rest(ctx, r, m, s, wait, err) {
 			r.loops.Go(func() { t.consume(ctx, r, m, s, min(2*wait, lateAgain)) })
 		}
 	})
 }
 
 // rest waits before a source is tried again, and reports whether it is to be.
-func (t *consumeTrigger[M]) rest(ctx context.Context, r *Running, s Source, wait time.Duration, err error) bool {
+func (t *consumeTrigger[M]) rest(ctx context.Context, r *Running, m *meter, s Source, wait time.Duration, err error) bool {
 	if ctx.Err() != nil {
+		m.sources.over(r, t.name, s)
 		return false
 	}
-	r.log.Debug("a source is out of reach; trying again", "source", s.String(), "wait", wait, "error", err)
+	if err != nil {
+		m.metrics.restarts.WithLabelValues(m.function, m.trigger).Inc()
+		m.sources.note(r, t.name, s, err)
+	}
 	select {
 	case <-ctx.Done():
 		return false
@@ -200,34 +208,54 @@ func (t *consumeTrigger[M]) find(ctx context.Context, r *Running, s Source) (jet
 	return c, nil
 }
 
-// attach pulls from the consumer of a source until ctx ends or it is lost.
+// attach pulls from the consumer of a source until ctx ends, it is lost, or what the function
+// needs is away.
 func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s Source, c jetstream.Consumer) error {
-	if t.calm > 0 && s.Site != r.bus.site.ID {
-		return t.paced(ctx, r, m, s, c)
+	ctx, stop := t.outage.during(ctx)
+	defer stop()
+	p := pulling{
+		origin: s.Site, consumer: c, pace: flowing, batch: t.batch, linger: t.linger,
+		answered: func() { m.sources.over(r, t.name, s) }, missing: func() {},
+		open: func(msgs []*delivery) func() { return t.handOver(r, m, s, msgs) },
 	}
-	return r.pull(ctx, m, s.Site, c, flowing, t.batch, t.linger, func() {}, func(msgs []jetstream.Msg) func() { return t.handOver(r, m, s, msgs) })
+	if t.calm > 0 && s.Site != r.bus.site.ID {
+		return t.paced(ctx, r, m, p)
+	}
+	return r.pull(ctx, m, p)
 }
 
 // handOver notes how far behind the source is, and opens a batch of it.
-func (t *consumeTrigger[M]) handOver(r *Running, m *meter, s Source, msgs []jetstream.Msg) (handle func()) {
+func (t *consumeTrigger[M]) handOver(r *Running, m *meter, s Source, msgs []*delivery) (handle func()) {
 	m.metrics.lag.note(m, s, msgs[len(msgs)-1])
 	return t.open(r, m, s, msgs)
 }
 
 // open decodes a batch, and ends what cannot be. What it returns has the others handled.
-func (t *consumeTrigger[M]) open(r *Running, m *meter, s Source, msgs []jetstream.Msg) (handle func()) {
+func (t *consumeTrigger[M]) open(r *Running, m *meter, s Source, msgs []*delivery) (handle func()) {
 	batch := make([]M, 0, len(msgs))
-	kept := msgs[:0:len(msgs)]
-	for _, msg := range msgs {
-		if deliveries(msg) > 1 {
+	kept := make([]*delivery, 0, len(msgs))
+	unknown := map[federation.SiteID]bool{} // of whom it cannot be said yet what is theirs
+	for i, msg := range msgs {
+		if msg.meta.NumDelivered > 1 {
 			m.metrics.redelivered.WithLabelValues(m.function, m.trigger).Inc()
 		}
-		v, err := t.read(r.base, r, s, message{msg.Subject(), msg.Headers(), msg.Data()})
+		in := messageOf(msg.msg)
+		if len(unknown) > 0 && unknown[proofOf(s.Site, in).Site] {
+			retry(r, msgs[i:i+1])
+			continue
+		}
+		v, err := t.read(r.base, r, s, in)
 		switch {
 		case err == nil:
 		case mendable(err):
-			r.log.Warn("it cannot be said yet whose a message is", "source", s.String(), "error", err)
-			retry(r, []jetstream.Msg{msg})
+			if t.outage.begins(r, t.name, err) {
+				retry(r, kept)
+				retry(r, msgs[i:])
+				return func() {}
+			}
+			unknown[proofOf(s.Site, in).Site] = true
+			m.sources.note(r, t.name, s, fmt.Errorf("it cannot be said yet whose a message is: %w", err))
+			retry(r, msgs[i:i+1])
 			continue
 		default:
 			m.refuse(err)
@@ -244,21 +272,22 @@ func (t *consumeTrigger[M]) open(r *Running, m *meter, s Source, msgs []jetstrea
 }
 
 // deliver calls the handler for a batch and settles every message.
-func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, kept []jetstream.Msg, batch []M) {
-	defer stayAlive(r, kept)()
+func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, kept []*delivery, batch []M) {
 	base := context.WithValue(r.base, sourceKey{}, s)
 	refused, err := t.call(base, r, m, kept, batch)
 	if err == nil {
+		m.sources.over(r, t.name, s)
 		for i, msg := range kept {
+			t.tries.over(s, msg)
 			settle(r, msg, refused[i])
 		}
 		return
 	}
-	r.log.Error("a batch could not be handled", "source", s.String(), "messages", len(batch), "error", discreet(err), "stack", stack(err))
 	if mendable(err) {
-		retry(r, kept)
+		t.mend(r, m, s, kept, err)
 		return
 	}
+	r.log.Error("a batch could not be handled", "source", s.String(), "messages", len(batch), "error", discreet(err), "stack", stack(err))
 	for i := range batch {
 		err := err
 		if len(batch) > 1 {
@@ -266,16 +295,26 @@ func (t *consumeTrigger[M]) deliver(r *Running, m *meter, s Source, kept []jetst
 		}
 		switch {
 		case err == nil:
+			t.tries.over(s, kept[i])
 			settle(r, kept[i], refused[0])
 		case mendable(err):
-			retry(r, kept[i:])
+			t.mend(r, m, s, kept[i:], err)
 			return
-		case fault.Of(err).Code.Permanent() || deliveries(kept[i]) >= uint64(t.attempts):
+		case fault.Of(err).Code.Permanent() || t.tries.failed(s, kept[i]) >= t.attempts:
+			t.tries.over(s, kept[i])
 			m.refuse(err)
 			r.bury(m, t.options, s, kept[i], err)
 		default:
 			retry(r, kept[i:i+1])
 		}
+	}
+}
+
+// mend has messages come again at which the handler failed by no fault of theirs.
+func (t *consumeTrigger[M]) mend(r *Running, m *meter, s Source, msgs []*delivery, err error) {
+	retry(r, msgs)
+	if !t.outage.begins(r, t.name, err) {
+		m.sources.note(r, t.name, s, fmt.Errorf("a batch could not be handled: %s", discreet(err)))
 	}
 }
 
@@ -297,7 +336,7 @@ func (t *consumeTrigger[M]) read(ctx context.Context, r *Running, s Source, in m
 }
 
 // call calls the handler. To be done with a batch and to refuse some of it is no failure.
-func (t *consumeTrigger[M]) call(base context.Context, r *Running, m *meter, msgs []jetstream.Msg, batch []M) (refused Refused, err error) {
+func (t *consumeTrigger[M]) call(base context.Context, r *Running, m *meter, msgs []*delivery, batch []M) (refused Refused, err error) {
 	base, end := r.spans(base, m, msgs)
 	defer func() { end(err) }()
 	err = m.call(base, t.timeout, func(ctx context.Context) error {
@@ -311,13 +350,13 @@ func (t *consumeTrigger[M]) call(base context.Context, r *Running, m *meter, msg
 }
 
 // settle ends a message that was handled: refused where there is a reason.
-func settle(r *Running, msg jetstream.Msg, reason string) {
+func settle(r *Running, msg *delivery, reason string) {
 	if reason == "" {
 		ack(r, msg)
 		return
 	}
-	if err := msg.TermWithReason(oneLine(reason)); err != nil {
-		r.log.Debug("a delivery could not be ended", "subject", msg.Subject(), "error", err)
+	if err := msg.term(reason); err != nil {
+		r.log.Debug("a delivery could not be ended", "subject", msg.msg.Subject, "error", err)
 	}
 }
 
@@ -326,174 +365,22 @@ func mendable(err error) bool {
 	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) || errors.Is(err, context.Canceled)
 }
 
-func ack(r *Running, msg jetstream.Msg) {
+func ack(r *Running, msg *delivery) {
 	// An acknowledgement that is lost costs a redelivery, which the database drops.
-	if err := msg.Ack(); err != nil {
-		r.log.Debug("a message could not be acknowledged", "subject", msg.Subject(), "error", err)
+	if err := msg.ack(); err != nil {
+		r.log.Debug("a message could not be acknowledged", "subject", msg.msg.Subject, "error", err)
 	}
 }
 
 // retry asks for another delivery, later with each one: 0.25 s, 0.5 s, … at most 15 s.
-func retry(r *Running, msgs []jetstream.Msg) {
+func retry(r *Running, msgs []*delivery) {
 	for _, msg := range msgs {
 		wait := 15 * time.Second
-		if n := deliveries(msg); n < 7 {
+		if n := max(msg.meta.NumDelivered, 1); n < 7 {
 			wait = 250 * time.Millisecond << (n - 1)
 		}
-		if err := msg.NakWithDelay(wait); err != nil {
-			r.log.Debug("a redelivery could not be asked for", "subject", msg.Subject(), "error", err)
+		if err := msg.nak(wait); err != nil {
+			r.log.Debug("a redelivery could not be asked for", "subject", msg.msg.Subject, "error", err)
 		}
 	}
-}
-
-// fetched is a message that was pulled, with what the server said of it: that is read
-// out of its reply once.
-type fetched struct {
-	jetstream.Msg
-	meta *jetstream.MsgMetadata
-	err  error
-}
-
-func fetchedAs(msg jetstream.Msg) jetstream.Msg {
-	meta, err := msg.Metadata()
-	return fetched{msg, meta, err}
-}
-
-// Metadata implements [jetstream.Msg].
-func (f fetched) Metadata() (*jetstream.MsgMetadata, error) { return f.meta, f.err }
-
-func deliveries(msg jetstream.Msg) uint64 {
-	meta, err := msg.Metadata()
-	if err != nil || meta.NumDelivered == 0 {
-		return 1
-	}
-	return meta.NumDelivered
-}
-
-// waiting reports whether the consumer had more when it sent msg.
-func waiting(msg jetstream.Msg) bool {
-	meta, err := msg.Metadata()
-	return err == nil && meta.NumPending > 0
-}
-
-// giveBack lets another replica have messages at once.
-func giveBack(r *Running, msgs []jetstream.Msg) {
-	for _, msg := range msgs {
-		if err := msg.Nak(); err != nil {
-			r.log.Debug("a message could not be given back", "subject", msg.Subject(), "error", err)
-		}
-	}
-}
-
-// pull hands over messages of a consumer at origin, up to batch at a time, until ctx ends
-// and the batch in hand is done, or the consumer is lost; what else was fetched is
-// given back. A batch is opened while the one before it is handled; they are handled in
-// their order, one at a time. The heartbeat of the pace finds a pull that was lost with a link; it is
-// renewed as soon as the link is back. missing is told of each that does not come; a calm
-// pull ends with the first. Where as many have come as the pace asks for, it ends with errMore.
-func (r *Running) pull(ctx context.Context, m *meter, origin federation.SiteID, c jetstream.Consumer, p pace, batch int, linger time.Duration, missing func(), open func([]jetstream.Msg) (handle func())) error {
-	acknowledged, err := r.bus.acknowledger(ctx, origin)
-	if err != nil {
-		return err
-	}
-	opts := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(3 * batch), jetstream.PullExpiry(p.expiry), jetstream.PullHeartbeat(p.heartbeat)}
-	if p.most > 0 {
-		opts = append(opts, jetstream.PullMaxMessages(p.most), jetstream.StopAfter(p.most))
-	}
-	it, err := c.Messages(opts...)
-	if err != nil {
-		return fmt.Errorf("pulling: %w", err)
-	}
-	// Only once the server knows that nobody listens here: else they would come straight back.
-	var left []jetstream.Msg
-	defer func() { giveBack(r, left) }()
-	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Drain)()
-	m.setTrouble(nil)
-	var mu sync.Mutex // of left
-	leave := func(msgs ...jetstream.Msg) {
-		mu.Lock()
-		defer mu.Unlock()
-		left = append(left, msgs...)
-	}
-	var inHand sync.WaitGroup
-	defer inHand.Wait()
-	previous, none := context.WithCancel(context.Background()) // ends when the batch before is handled
-	none()
-	beforeThat, missed, came := previous, 0, 0
-	for {
-		<-beforeThat.Done() // no more than two are in hand
-		msg, err := it.Next()
-		switch {
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed) && p.most > 0 && came >= p.most:
-			return errMore
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
-			return nil
-		case errors.Is(err, jetstream.ErrNoHeartbeat) && p == calm:
-			return nil
-		case errors.Is(err, jetstream.ErrNoHeartbeat):
-			missing()
-			// The iterator goes on and asks again by itself. But a consumer that is gone,
-			// alone or with all that its server kept, never answers: look it up anew.
-			if missed++; missed >= 5 || gone(ctx, c) {
-				return fmt.Errorf("the consumer is silent: %w", err)
-			}
-			continue
-		case err != nil:
-			return fmt.Errorf("pulling: %w", err)
-		}
-		missed = 0
-		msg = fetchedAs(acknowledged(msg))
-		if ctx.Err() != nil {
-			leave(msg)
-			continue
-		}
-		msgs := append([]jetstream.Msg{msg}, gather(previous, it, acknowledged, waiting(msg), batch-1, linger)...)
-		came += len(msgs)
-		before := previous
-		this, done := context.WithCancel(context.Background())
-		beforeThat, previous = before, this
-		inHand.Go(func() {
-			defer done()
-			handle := open(msgs)
-			<-before.Done()
-			if ctx.Err() != nil {
-				leave(msgs...)
-				return
-			}
-			handle()
-		})
-	}
-}
-
-// gather fetches up to n messages behind one that was fetched. A lone one is not held
-// back: it waits only where the server says that more wait there, for as long as linger,
-// and until the batch before it is handled, before which its own turn does not come.
-func gather(before context.Context, it jetstream.MessagesContext, acknowledged func(jetstream.Msg) jetstream.Msg, more bool, n int, linger time.Duration) (msgs []jetstream.Msg) {
-	deadline := time.Now().Add(linger)
-	for len(msgs) < n {
-		wait := jetstream.NextMaxWait(max(time.Until(deadline), time.Microsecond))
-		switch {
-		case more:
-		case before.Err() == nil:
-			wait = jetstream.NextContext(before)
-		default:
-			return msgs
-		}
-		msg, err := it.Next(wait)
-		if err != nil {
-			return msgs // an end or a loss shows again at the next turn
-		}
-		msg = fetchedAs(acknowledged(msg))
-		msgs, more = append(msgs, msg), waiting(msg)
-	}
-	return msgs
-}
-
-// gone reports whether the server knows the consumer, or its stream, no more.
-func gone(ctx context.Context, c jetstream.Consumer) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	_, err := c.Info(ctx)
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -36,45 +35,42 @@ func (r *Running) ensureDeadLetters(ctx context.Context) error {
 
 // bury puts a message, with the reason, among the dead letters and ends its
 // delivery. Until the dead letter is stored the message stays where it was.
-func (r *Running) bury(m *meter, o options, s Source, msg jetstream.Msg, reason error) {
+func (r *Running) bury(m *meter, o options, s Source, msg *delivery, reason error) {
 	ctx, cancel := context.WithTimeout(r.base, 5*time.Second)
 	defer cancel()
-	letter := &nats.Msg{Subject: subject.DeadLetter(r.bus.site.ID, r.fn.Name), Data: msg.Data(), Header: nats.Header{}}
+	letter := &nats.Msg{Subject: subject.DeadLetter(r.bus.site.ID, r.fn.Name), Data: msg.msg.Data, Header: nats.Header{}}
 	letter.Header.Set(HeaderReason, oneLine(reason.Error()))
 	letter.Header.Set(HeaderCode, string(fault.Of(reason).Code))
 	letter.Header.Set(HeaderTrigger, m.trigger)
 	letter.Header.Set(HeaderSource, s.String())
-	letter.Header.Set(HeaderSubject, msg.Subject())
+	letter.Header.Set(HeaderSubject, msg.msg.Subject)
 	for _, h := range append([]string{HeaderOrigin, HeaderSigned}, proofHeaders...) { // a retry asks again whose it is
-		if v := msg.Headers().Get(h); v != "" {
+		if v := msg.msg.Header.Get(h); v != "" {
 			letter.Header.Set(h, v)
 		}
 	}
-	id := uuid.NewString() // what no stream has sent has no place there
-	if meta, err := msg.Metadata(); err == nil {
-		letter.Header.Set(HeaderSequence, fmt.Sprint(meta.Sequence.Stream))
-		id = fmt.Sprintf("%s/%d/%d", s, meta.Sequence.Stream, meta.Timestamp.UnixNano())
-	}
+	letter.Header.Set(HeaderSequence, fmt.Sprint(msg.meta.Sequence.Stream))
+	id := fmt.Sprintf("%s/%d/%d", s, msg.meta.Sequence.Stream, msg.meta.Timestamp.UnixNano())
 	if _, err := r.bus.js.PublishMsg(ctx, letter, jetstream.WithMsgID(id)); err != nil {
 		if errors.Is(err, jetstream.ErrNoStreamResponse) { // it may have been deleted
 			err = errors.Join(err, r.ensureDeadLetters(ctx))
 		}
 		r.log.Error("a dead letter could not be stored; its message will come again", "source", s.String(), "error", err)
-		retry(r, []jetstream.Msg{msg})
+		retry(r, []*delivery{msg})
 		return
 	}
 	if unproved := (*identity.Refusal)(nil); o.buried != nil && !errors.As(reason, &unproved) {
-		origin := proofOf(s.Site, message{msg.Subject(), msg.Headers(), msg.Data()}).Site
+		origin := proofOf(s.Site, messageOf(msg.msg)).Site
 		ctx := context.WithValue(context.WithValue(ctx, sourceKey{}, s), originKey{}, origin)
-		if err := o.buried(ctx, msg.Data(), reason); err != nil {
+		if err := o.buried(ctx, msg.msg.Data, reason); err != nil {
 			r.log.Error("a dead letter could not be noted; its message will come again", "source", s.String(), "error", err)
-			retry(r, []jetstream.Msg{msg})
+			retry(r, []*delivery{msg})
 			return
 		}
 	}
 	m.metrics.dead.WithLabelValues(m.function, m.trigger).Inc()
-	r.log.Warn("a message was given up and put among the dead letters", "source", s.String(), "subject", msg.Subject(), "reason", discreet(reason))
-	if err := msg.TermWithReason(oneLine(reason.Error())); err != nil {
+	r.log.Warn("a message was given up and put among the dead letters", "source", s.String(), "subject", msg.msg.Subject, "reason", discreet(reason))
+	if err := msg.term(reason.Error()); err != nil {
 		r.log.Debug("a delivery could not be ended", "source", s.String(), "error", err)
 	}
 }

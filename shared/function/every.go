@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,21 +39,23 @@ func (t *everyTrigger) start(r *Running, m *meter) error {
 		if err != nil {
 			return err
 		}
-		return r.pull(ctx, m, r.bus.site.ID, c, flowing, 1, 0, func() {}, func(msgs []jetstream.Msg) func() { return func() { t.tick(r, m, msgs[0]) } })
+		return r.pull(ctx, m, pulling{
+			origin: r.bus.site.ID, consumer: c, pace: flowing, batch: 1, answered: func() {}, missing: func() {},
+			open: func(msgs []*delivery) func() { return func() { t.tick(r, m, msgs[0]) } },
+		})
 	})
 	return nil
 }
 
 // tick runs the handler once. A tick whose handler fails is not tried again: the
 // next one comes, and a handler that is called on a schedule looks at the present.
-func (t *everyTrigger) tick(r *Running, m *meter, msg jetstream.Msg) {
-	defer stayAlive(r, []jetstream.Msg{msg})()
+func (t *everyTrigger) tick(r *Running, m *meter, msg *delivery) {
 	base, over := t.under(r)
 	defer over()
 	if err := m.call(base, t.timeout, t.handler); err != nil {
 		r.log.Error("a scheduled call failed", "trigger", t.name, "error", err, "stack", stack(err))
 	}
-	if err := msg.Ack(); err != nil {
+	if err := msg.ack(); err != nil {
 		r.log.Debug("a tick could not be acknowledged", "trigger", t.name, "error", err)
 	}
 }
@@ -62,34 +63,6 @@ func (t *everyTrigger) tick(r *Running, m *meter, msg jetstream.Msg) {
 // tickWait is how long the server waits for a sign of life of the replica that
 // has a tick. When it is over, another replica gets the tick.
 const tickWait = 5 * time.Second
-
-// alive is how often a message that is being worked on says so.
-const alive = tickWait / 3
-
-// stayAlive tells the server that messages are being worked on, until the function
-// that it gives is called. So a call may take long, and yet what a killed replica or a
-// cut line held is sent again after the few seconds that the consumer waits.
-func stayAlive(r *Running, msgs []jetstream.Msg) (stop func()) {
-	done := make(chan struct{})
-	var signs sync.WaitGroup
-	signs.Go(func() {
-		sign := time.NewTicker(alive)
-		defer sign.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-sign.C:
-			}
-			for _, msg := range msgs {
-				if err := msg.InProgress(); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
-					r.log.Debug("a message could not be kept", "subject", msg.Subject(), "error", err)
-				}
-			}
-		}
-	})
-	return func() { close(done); signs.Wait() }
-}
 
 // provision makes the stream, the schedule and the replicas' shared consumer.
 func (t *everyTrigger) provision(ctx context.Context, r *Running) (jetstream.Consumer, error) {

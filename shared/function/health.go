@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -32,6 +33,9 @@ type TriggerHealth struct {
 	InFlight  int        `json:"in_flight"`
 	// Trouble says why the trigger cannot work now, empty where it can.
 	Trouble string `json:"trouble,omitempty"`
+	// Sources says of which source of a [Consume] nothing can be had, and why. That is no
+	// trouble of the trigger: the others are pulled from.
+	Sources map[string]string `json:"sources,omitempty"`
 }
 
 // HealthEndpoint is where a function is asked how it is.
@@ -45,16 +49,31 @@ const checkTimeout = 800 * time.Millisecond
 func (r *Running) health(ctx context.Context, _ struct{}) (Health, error) {
 	h := Health{Name: r.fn.Name, Version: r.bus.site.Version, Checks: []CheckResult{}, Triggers: []TriggerHealth{}}
 	for _, c := range r.fn.Checks {
-		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		result := CheckResult{Part: c.Part}
-		if err := c.Run(ctx); err != nil {
+		if err := c.run(ctx); err != nil {
 			result.Error = err.Error()
 		}
-		cancel()
 		h.Checks = append(h.Checks, result)
 	}
 	for _, m := range r.meters {
 		h.Triggers = append(h.Triggers, m.health())
 	}
 	return h, nil
+}
+
+// run runs a check, bounded in time.
+func (c Check) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return c.Run(ctx)
+}
+
+// check is the first check of the function that does not hold, nil where all do.
+func (r *Running) check(ctx context.Context) error {
+	for _, c := range r.fn.Checks {
+		if err := c.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", c.Part, err)
+		}
+	}
+	return nil
 }

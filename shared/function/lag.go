@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/shared/metric"
@@ -30,14 +29,10 @@ type pending struct {
 const lagHolds = 30 * time.Second
 
 // note keeps what a message says of the consumer that it came from.
-func (l *lag) note(m *meter, s Source, msg jetstream.Msg) {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return // it came from no stream
-	}
+func (l *lag) note(m *meter, s Source, msg *delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seen[lagOf{m.function, m.trigger, s.Stream, s.Consumer}] = pending{meta.NumPending, time.Now()}
+	l.seen[lagOf{m.function, m.trigger, s.Stream, s.Consumer}] = pending{msg.meta.NumPending, time.Now()}
 }
 
 func (l *lag) figures() prometheus.Collector {

@@ -37,7 +37,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "aurora_function_in_flight",
 			Help: "Calls of a function's handler that are running now."}, []string{"function", "trigger"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_messages_refused_total",
-			Help: "Messages that were refused before or by the handler, by reason: the code of the error, or why what came in a site's name is not proved to be of it (unsigned, bad_signature, wrong_key)."}, []string{"function", "trigger", "reason"}),
+			Help: "Messages that were refused before or by the handler, by reason: the code of the error, why what came in a site's name is not proved to be of it (unsigned, bad_signature, wrong_key), or overflow where too many waited."}, []string{"function", "trigger", "reason"}),
 		redelivered: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_messages_redelivered_total",
 			Help: "Messages that came again because an earlier delivery was not acknowledged."}, []string{"function", "trigger"}),
 		dead: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_function_dead_letters_total",
@@ -66,6 +66,7 @@ type meter struct {
 	lastAt   time.Time // of the last call
 	inFlight int
 	trouble  string // why the trigger is not set up, empty where it is
+	sources  troubles
 }
 
 // resolve looks up once the figures that every call changes.
@@ -152,7 +153,7 @@ func (m *meter) setTrouble(err error) {
 func (m *meter) health() TriggerHealth {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	h := TriggerHealth{Name: m.trigger, Kind: m.kind, Detail: m.detail, Calls: m.calls, Errors: m.errors, LastError: m.lastErr, InFlight: m.inFlight, Trouble: m.trouble}
+	h := TriggerHealth{Name: m.trigger, Kind: m.kind, Detail: m.detail, Calls: m.calls, Errors: m.errors, LastError: m.lastErr, InFlight: m.inFlight, Trouble: m.trouble, Sources: m.sources.all()}
 	if !m.lastAt.IsZero() {
 		at := m.lastAt.UTC()
 		h.LastAt = &at

@@ -8,13 +8,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // pace is how a pull asks: for how long, and how often it is to be told meanwhile that
-// it is not forgotten. most is how many messages it takes before it has to be asked anew;
-// 0: any number. A pull has room for as many as it asks for, so one of which mostly nothing
-// comes asks for few.
+// it is not forgotten. most is how many messages it takes before it ends; 0: any number.
 type pace struct {
 	expiry, heartbeat time.Duration
 	most              int
@@ -23,9 +20,8 @@ type pace struct {
 var (
 	// flowing finds a lost pull within two seconds.
 	flowing = pace{5 * time.Second, time.Second, 0}
-	// brisk does so too, and ends with the first messages that come in numbers.
-	brisk = pace{5 * time.Second, time.Second, 32}
-	// calm costs a fifth, and finds one that nobody tells of within ten seconds.
+	// calm costs a fifth, finds one that nobody tells of within ten seconds, and ends with the
+	// first messages that come in numbers.
 	calm = pace{30 * time.Second, 5 * time.Second, 32}
 )
 
@@ -35,7 +31,7 @@ var errMore = errors.New("as many messages as were asked for have come")
 // Calm lets a [ConsumeEach] pull from its peers at a slower pace where nothing has come
 // of them, nothing was missed and nothing was told for so long. What is published under
 // one of the subjects and is news is told: then every pull is renewed at once, for it
-// may have been lost with a link, and is at the brisk pace again.
+// may have been lost with a link, and flows again.
 func Calm(after time.Duration, isNews func(subject string, data []byte) bool, subjects ...string) Option {
 	return func(o *options) { o.calm, o.isNews, o.newsOn = after, isNews, subjects }
 }
@@ -172,36 +168,36 @@ func (t *consumeTrigger[M]) listen(r *Running) (stop func(), err error) {
 
 // paced pulls from a peer until ctx ends or the consumer is lost, at the pace that fits.
 // To change the pace is to ask anew.
-func (t *consumeTrigger[M]) paced(ctx context.Context, r *Running, m *meter, s Source, c jetstream.Consumer) error {
+func (t *consumeTrigger[M]) paced(ctx context.Context, r *Running, m *meter, p pulling) error {
+	open := p.open
 	var touched atomic.Int64 // when something last came or was missed, in Unix nanoseconds
 	touch := func() { touched.Store(time.Now().UnixNano()) }
 	touch()
 	told := 0 // of the news, when it was decided to be calm
-	for p := brisk; ; {
+	p.missing = touch
+	p.open = func(msgs []*delivery) func() { touch(); return open(msgs) }
+	for {
 		round, end := context.WithCancel(ctx)
 		var stop func() int
-		if p == calm {
+		if p.pace == calm {
 			stop = t.news.ends(end, told)
 		} else {
 			stop = t.quiet(end, &touched).stop
 		}
-		err := r.pull(round, m, s.Site, c, p, t.batch, t.linger, touch, func(msgs []jetstream.Msg) func() {
-			touch()
-			return t.handOver(r, m, s, msgs)
-		})
+		err := r.pull(round, m, p)
 		changed := round.Err() != nil
 		told = stop()
 		end()
 		switch {
 		case ctx.Err() == nil && errors.Is(err, errMore):
-			p = flowing
+			p.pace = flowing
 		case ctx.Err() != nil || err != nil:
 			return err
-		case p == calm: // there is news, or a heartbeat was missed
-			p = brisk
+		case p.pace == calm: // there is news, or a heartbeat was missed
+			p.pace = flowing
 			touch()
 		case changed:
-			p = calm
+			p.pace = calm
 		default:
 			return nil
 		}

@@ -121,9 +121,10 @@ func (r *Running) gathering(m *meter, subj string, o options, handle func([]*nat
 	if err := sub.SetPendingLimits(maxWaiting, maxGatheredBytes); err != nil {
 		return fmt.Errorf("subscribing to %s: %w", subj, err)
 	}
+	var lost overflow
 	waiting := func(all []*nats.Msg) []*nats.Msg {
 		for len(all) < o.batch || o.coalesce {
-			msg, err := sub.NextMsg(0)
+			msg, err := lost.over(m, sub, func() (*nats.Msg, error) { return sub.NextMsg(0) })
 			if err != nil {
 				break
 			}
@@ -135,7 +136,7 @@ func (r *Running) gathering(m *meter, subj string, o options, handle func([]*nat
 	r.loops.Go(func() {
 		defer stop()
 		for {
-			msg, err := sub.NextMsgWithContext(wait)
+			msg, err := lost.over(m, sub, func() (*nats.Msg, error) { return sub.NextMsgWithContext(wait) })
 			if err != nil {
 				if wait.Err() != nil || !sub.IsValid() {
 					break
@@ -164,4 +165,21 @@ func (r *Running) gathering(m *meter, subj string, o options, handle func([]*nat
 		}
 	})
 	return nil
+}
+
+// overflow is how many messages of a subscription were dropped because too many waited.
+type overflow struct{ counted int }
+
+// over gives the next message, also where before it some were dropped: these are counted.
+func (o *overflow) over(m *meter, sub *nats.Subscription, next func() (*nats.Msg, error)) (*nats.Msg, error) {
+	for {
+		msg, err := next()
+		if !errors.Is(err, nats.ErrSlowConsumer) {
+			return msg, err
+		}
+		if dropped, err := sub.Dropped(); err == nil {
+			m.metrics.refused.WithLabelValues(m.function, m.trigger, "overflow").Add(float64(dropped - o.counted))
+			o.counted = dropped
+		}
+	}
 }

@@ -2,10 +2,15 @@ package function_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -118,5 +123,48 @@ func TestWhatWaitsIsHandledBeforeAStop(t *testing.T) {
 	stop(t, r)
 	if n, _, _ := got.counts(); n != 30 {
 		t.Errorf("%d of 30 messages were handled", n)
+	}
+}
+
+func TestWhatIsTooMuchIsCountedAndTheRestHandledTogether(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, site)
+	var got crowd
+	var begun atomic.Bool
+	hold := make(chan struct{})
+	own, reg := natstest.Bus(t, s, site, "counter"), prometheus.NewRegistry()
+	r, err := function.Start(function.Function{Name: "counter", Triggers: []function.Trigger{
+		function.OnTogether("numbers", func(_ context.Context, came []function.Came[number]) error {
+			begun.Store(true)
+			<-hold
+			got.take(came)
+			return nil
+		}, function.Named("on"), function.Batch(100, time.Millisecond), function.Timeout(time.Minute)),
+	}}, own, function.NewMetrics(reg), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, r) })
+	b := natstest.Bus(t, s, site, "sender")
+	send(t, b, 0, 1)
+	natstest.Eventually(t, "it is at work", begun.Load)
+	const more = 40
+	for range more {
+		if err := b.Conn().Publish("numbers", []byte(`{"n":1}`+strings.Repeat(" ", 900<<10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, nc := range []*nats.Conn{b.Conn(), own.Conn()} { // all have come, or were dropped
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(hold)
+	overflow := func() int {
+		return int(counter(t, reg, "aurora_function_messages_refused_total", "reason", "overflow"))
+	}
+	natstest.Eventually(t, "each is handled or counted", func() bool { n, _, _ := got.counts(); return n+overflow() == 1+more })
+	if n, calls, _ := got.counts(); overflow() == 0 || n < 2 || calls != 2 {
+		t.Errorf("%d were handled in %d calls, %d dropped", n, calls, overflow())
 	}
 }

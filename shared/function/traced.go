@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -60,14 +59,14 @@ func (b *Bus) publishing(ctx context.Context, m Message, msg *nats.Msg) (end fun
 // spans begins a span for each message of a batch, in the trace of that message. The
 // handler goes on with one of them only where it is alone: what it does for a batch is
 // of no single trace.
-func (r *Running) spans(base context.Context, m *meter, msgs []jetstream.Msg) (inner context.Context, end func(error)) {
+func (r *Running) spans(base context.Context, m *meter, msgs []*delivery) (inner context.Context, end func(error)) {
 	var ends []func(error)
 	for _, msg := range msgs {
-		of := within(base, msg.Headers())
+		of := within(base, msg.msg.Header)
 		if tracing.Traced(of) {
 			var end func(error)
 			of, end = r.span(of, m, trace.SpanKindConsumer,
-				attribute.String("messaging.system", "nats"), attribute.String("messaging.destination.name", msg.Subject()))
+				attribute.String("messaging.system", "nats"), attribute.String("messaging.destination.name", msg.msg.Subject))
 			ends = append(ends, end)
 		}
 		if len(msgs) == 1 {
