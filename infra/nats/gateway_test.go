@@ -174,6 +174,8 @@ func TestWhereAGatewayIsCutARequestIsLeftWaiting(t *testing.T) {
 	c.server.Shutdown()
 	natstest.Within(t, 30*time.Second, "site-c has left", func() bool { return r.south.NumLeafNodes() == 0 })
 	asked(t, b.end, "site-c", natsgo.ErrTimeout)
+	b.server.Shutdown()
+	asked(t, r.site(t, "site-b", r.northAt).end, "site-c", natsgo.ErrNoResponders)
 }
 
 // Without a cut before, a site of the other region that is gone is gone at once.

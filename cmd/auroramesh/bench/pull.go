@@ -76,7 +76,7 @@ func idlePulls(sites int, l layout) Workload {
 	}
 }
 
-// hubConf is a hub as in a deployment that has relays: it passes on and keeps nothing, and lets
+// hubConf is a hub as in a deployment that has relays: it passes on, keeps and compresses nothing, and lets
 // each leaf do what a site may.
 const hubConf = `server_name: "hub-%[1]d"
 listen: "127.0.0.1:-1"
