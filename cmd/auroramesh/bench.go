@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -92,22 +93,29 @@ func (c *benchCmd) Run(ctx context.Context, io *stdio) error {
 	}
 	if c.Growth {
 		growth, err := bench.RunGrowth(ctx, o)
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			return writeJSON(io.out, growth)
-		}
-		return writeGrowth(io.out, growth)
+		return printed(io.out, c.JSON, growth, growth.Interrupted, writeGrowth, err)
 	}
 	report, err := bench.Run(ctx, o)
-	if err != nil {
+	return printed(io.out, c.JSON, report, report.Interrupted, writeBench, err)
+}
+
+// printed prints what was measured, to its end or until it was interrupted; err is that of the benchmark.
+func printed[T any](w io.Writer, asJSON bool, v T, interrupted string, table func(io.Writer, T) error, err error) error {
+	if err != nil && interrupted == "" {
 		return err
 	}
-	if c.JSON {
-		return writeJSON(io.out, report)
+	if asJSON {
+		table = func(w io.Writer, v T) error { return writeJSON(w, v) }
 	}
-	return writeBench(io.out, report)
+	return cmp.Or(table(w, v), err)
+}
+
+// ended tells on a line of its own that a benchmark was interrupted, where it was.
+func ended(interrupted string) string {
+	if interrupted == "" {
+		return ""
+	}
+	return "INTERRUPTED " + interrupted + ": only what was complete is here.\n"
 }
 
 // figure is v for a cell, where it was measured.
@@ -147,8 +155,8 @@ func writeGrowth(w io.Writer, g bench.Growth) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\nThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %s. %s.\n",
-		bench.Counted(g.Rounds, "round"), g.Conditions.Text())
+	_, err := fmt.Fprintf(w, "\n%sThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %s. %s.\n",
+		ended(g.Interrupted), bench.Counted(g.Rounds, "round"), g.Conditions.Text())
 	return err
 }
 
@@ -207,7 +215,7 @@ func writeBench(w io.Writer, r bench.Report) error {
 	if r.Scale != 1 {
 		meant = "; the goals are meant for scale 1"
 	}
-	_, err := fmt.Fprintf(w, "\nMedians of %s at scale %g%s%s%s. %s.\n", bench.Counted(r.Rounds, "round"), r.Scale, synced, spread, meant, r.Conditions.Text())
+	_, err := fmt.Fprintf(w, "\n%sMedians of %s at scale %g%s%s%s. %s.\n", ended(r.Interrupted), bench.Counted(r.Rounds, "round"), r.Scale, synced, spread, meant, r.Conditions.Text())
 	return err
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -25,6 +27,27 @@ func TestABenchmarkNamesWhatWasNotRun(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "NaN") || strings.Contains(out.String(), "0.00") {
 		t.Errorf("the report has figures of what was not run:\n%s", out.String())
+	}
+}
+
+func TestABenchmarkThatIsInterruptedTellsWhatItHas(t *testing.T) {
+	t.Parallel()
+	r := bench.Report{Rounds: 5, Scale: 1, Interrupted: "in intake-1 after 0 of 5 rounds", Results: []bench.Result{{Name: "ingest", Unit: "alerts/s", Goal: "none"}}}
+	for asJSON, want := range map[bool]string{
+		false: "\nINTERRUPTED in intake-1 after 0 of 5 rounds: only what was complete is here.\nMedians of 5 rounds",
+		true:  `"interrupted": "in intake-1 after 0 of 5 rounds",`,
+	} {
+		var out strings.Builder
+		if err := printed(&out, asJSON, r, r.Interrupted, writeBench, context.Canceled); !errors.Is(err, context.Canceled) {
+			t.Errorf("it ends with %v", err)
+		}
+		if !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "ingest") {
+			t.Errorf("got\n%s\nwant in it\n%s", out.String(), want)
+		}
+	}
+	var out strings.Builder
+	if err := printed(&out, false, bench.Report{}, "", writeBench, context.Canceled); !errors.Is(err, context.Canceled) || out.Len() > 0 {
+		t.Errorf("of a benchmark that failed comes %q: %v", out.String(), err)
 	}
 }
 

@@ -163,7 +163,8 @@ func (o Options) Validate() error {
 }
 
 // Run measures the chosen workloads one after the other. What it started has stopped
-// when it returns, and its data is gone.
+// when it returns, and its data is gone. Where ctx ends first the report has the rounds that
+// were complete, and says that it was interrupted.
 func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
@@ -173,19 +174,25 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
 	for _, w := range o.chosen() {
 		r, err := b.measure(ctx, w)
-		if err != nil {
-			if ctx.Err() != nil {
-				return report, ctx.Err()
-			}
+		rounds := len(r.Own.Samples)
+		if err == nil || ctx.Err() != nil && rounds > 0 {
+			report.Results = append(report.Results, r)
+		}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			report.Interrupted = fmt.Sprintf("in %s after %d of %s", w.Name, rounds, Counted(o.Rounds, "round"))
+			return report, ctx.Err()
+		default:
 			return report, fmt.Errorf("measuring %s: %w", w.Name, err)
 		}
-		report.Results = append(report.Results, r)
 	}
 	return report, nil
 }
 
 // measure runs the rounds of one workload, the two sides in turns: each begins every
-// other round, so that neither always finds what the other has left behind.
+// other round, so that neither always finds what the other has left behind. With an error
+// comes what the rounds gave that were complete.
 func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error) {
 	b.Progress(fmt.Sprintf("%s: preparing ...", w.Name))
 	p, err := w.prepare(ctx, b)
@@ -199,7 +206,7 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 	own := func() error {
 		s, err := b.profiled(w.Name, func() (Sample, error) { return b.weighed(ctx, p.own) })
 		result.Own.add(s)
-		return err
+		return cmp.Or(err, ctx.Err())
 	}
 	beside := func() error {
 		if p.missing != "" {
@@ -209,16 +216,20 @@ func (b *bed) measure(ctx context.Context, w Workload) (result Result, err error
 		result.Beside.add(s)
 		return cmp.Or(err, ctx.Err())
 	}
+	settled := func(turn func() error) error {
+		if err := b.settle(ctx); err != nil {
+			return err
+		}
+		return turn()
+	}
 	for round := range b.Rounds {
 		turns := []func() error{own, beside}
 		if round%2 == 1 {
 			slices.Reverse(turns)
 		}
 		for _, turn := range turns {
-			if err := b.settle(ctx); err != nil {
-				return result, err
-			}
-			if err := turn(); err != nil {
+			if err := settled(turn); err != nil {
+				result.keep(round)
 				return result, err
 			}
 		}

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -57,6 +58,43 @@ func TestEachSideIsMeasuredInEveryRoundAndNothingIsLeft(t *testing.T) {
 	}
 	if x := r.Results[1]; x.Own.P99 <= 0 || x.Beside.P99 <= 0 || x.P99Ratio.Min <= 0 || x.P99Ratio.Max < x.P99Ratio.Median {
 		t.Errorf("%s has the 99th percentiles %g and %g, and their ratio %+v", x.Name, x.Own.P99, x.Beside.P99, x.P99Ratio)
+	}
+}
+
+func TestABenchmarkThatIsInterruptedHasWhatWasComplete(t *testing.T) {
+	t.Parallel()
+	during := func(line string) (context.Context, bench.Options) {
+		ctx, cancel := context.WithCancel(t.Context())
+		return ctx, bench.Options{
+			Names: []string{"ingest", "intake-1"}, Rounds: 2, Scale: 0.01, Version: "0.0.1", Log: slog.New(slog.DiscardHandler),
+			Progress: func(is string) {
+				t.Log(is)
+				if strings.HasPrefix(is, line) {
+					cancel()
+				}
+			},
+		}
+	}
+	ctx, o := during("intake-1: round 1 of 2")
+	r, err := bench.Run(ctx, o)
+	if errors.Is(err, localpostgres.ErrNone) && !strings.Contains(os.Getenv(postgrestest.EnvRequire), "postgres") {
+		t.Skipf("SKIPPED, NOT TESTED ON POSTGRESQL: %v", err)
+	}
+	if !errors.Is(err, context.Canceled) || r.Interrupted != "in intake-1 after 1 of 2 rounds" {
+		t.Errorf("it is interrupted %q: %v", r.Interrupted, err)
+	}
+	if len(r.Results) != 2 || len(r.Results[0].Own.Samples) != 2 || len(r.Results[1].Own.Samples) != 1 || len(r.Results[1].Beside.Samples) != 1 || r.Results[1].Ratio.Median <= 0 {
+		t.Errorf("got %+v", r.Results)
+	}
+
+	ctx, o = during("intake-1: preparing")
+	o.Rounds = 1
+	g, err := bench.RunGrowth(ctx, o)
+	if !errors.Is(err, context.Canceled) || g.Interrupted != "in intake-1 at scale 0.001" {
+		t.Errorf("the growth is interrupted %q: %v", g.Interrupted, err)
+	}
+	if len(g.Grown) != 1 || len(g.Grown[0].Points) != 1 || g.Grown[0].Cost != nil {
+		t.Errorf("got %+v", g.Grown)
 	}
 }
 

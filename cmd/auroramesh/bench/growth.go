@@ -18,8 +18,10 @@ var steps = []float64{0.1, 1, 10}
 // Growth is how what workloads cost grows with their size.
 type Growth struct {
 	Conditions
-	Rounds int     `json:"rounds"`
-	Grown  []Grown `json:"grown"`
+	Rounds int `json:"rounds"`
+	// Interrupted is that of [Report].
+	Interrupted string  `json:"interrupted,omitempty"`
+	Grown       []Grown `json:"grown"`
 }
 
 // Grown is one workload at several sizes. An exponent of 0 says that the size does not
@@ -65,7 +67,8 @@ func (o Options) validateGrowth() error {
 }
 
 // RunGrowth measures the chosen workloads at a tenth of the scale, at it, and at ten times
-// of it, and leaves out those that have no size.
+// of it, and leaves out those that have no size. Where ctx ends first the growth has the sizes that
+// were complete, and says that it was interrupted.
 func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
 	if err := o.validateGrowth(); err != nil {
 		return Growth{}, err
@@ -84,6 +87,8 @@ func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
 			r, err := b.measure(ctx, w)
 			if err != nil {
 				if ctx.Err() != nil {
+					g.Interrupted = fmt.Sprintf("in %s at scale %g", w.Name, b.Scale)
+					g.conclude()
 					return g, ctx.Err()
 				}
 				return g, fmt.Errorf("measuring %s at scale %g: %w", w.Name, b.Scale, err)
@@ -92,10 +97,18 @@ func RunGrowth(ctx context.Context, o Options) (g Growth, err error) {
 			g.Grown[i].Points = append(g.Grown[i].Points, Point{b.Scale, s.Median, s.P99, s.CPU, s.Memory, s.Samples[len(s.Samples)-1].More})
 		}
 	}
-	for i := range g.Grown {
-		g.Grown[i].exponents()
-	}
+	g.conclude()
 	return g, nil
+}
+
+// conclude leaves out what was measured at no size, and finds the exponents of what was at several.
+func (g *Growth) conclude() {
+	g.Grown = slices.DeleteFunc(g.Grown, func(w Grown) bool { return len(w.Points) == 0 })
+	for i := range g.Grown {
+		if len(g.Grown[i].Points) > 1 {
+			g.Grown[i].exponents()
+		}
+	}
 }
 
 // exponents fills in what follows from the points.

@@ -13,8 +13,10 @@ type Report struct {
 	Rounds int     `json:"rounds"`
 	Scale  float64 `json:"scale"`
 	// SyncAlways is that of the options.
-	SyncAlways bool     `json:"sync_always"`
-	Results    []Result `json:"results"`
+	SyncAlways bool `json:"sync_always"`
+	// Interrupted says where the benchmark was ended before its end; empty: nowhere.
+	Interrupted string   `json:"interrupted,omitempty"`
+	Results     []Result `json:"results"`
 }
 
 // Result is one workload beside its limit or peer.
@@ -55,6 +57,17 @@ type Spread struct {
 }
 
 func (s *Series) add(sample Sample) { s.Samples = append(s.Samples, sample) }
+
+// keep leaves the first rounds, of which both sides are there, and compares them where there are some.
+func (r *Result) keep(rounds int) {
+	r.Own.Samples = r.Own.Samples[:rounds]
+	if r.NotRun == "" {
+		r.Beside.Samples = r.Beside.Samples[:rounds]
+	}
+	if rounds > 0 {
+		r.compare()
+	}
+}
 
 // compare fills in what follows from the samples.
 func (r *Result) compare() {
