@@ -35,7 +35,8 @@ type ingestCmd struct {
 func (*ingestCmd) Help() string {
 	return `Turns what sensors write into alerts. Reads JSON lines and JSON arrays of any size.
 To run it again is harmless: the site knows what it has. The exit code is 0 when
-everything was taken and 2 when some records were refused.
+everything was taken and 2 when some records were refused. Where a file cannot be
+opened it is 2 too, and none is read.
 
 Examples:
   auroramesh ingest eve.json
@@ -69,6 +70,8 @@ func (c *ingestCmd) options() (sensor.Options, error) {
 	for _, f := range c.Files {
 		if f == "-" {
 			stdin++
+		} else if err := readable(f); err != nil {
+			wrong.Add("file", f, fmt.Sprintf("a file that can be read (%v)", err))
 		}
 	}
 	switch {
@@ -81,6 +84,25 @@ func (c *ingestCmd) options() (sensor.Options, error) {
 		wrong.Add("follow", strconv.Itoa(len(c.Files))+" files", "one file that is not standard input")
 	}
 	return o, wrong.Err("the flags are not valid")
+}
+
+// readable says why a file cannot be opened, without its name; nil where it can. A pipe is
+// left alone: what writes to it would end with the first who closes it.
+func readable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return errors.New("it is a directory")
+	case err == nil && info.Mode().IsRegular():
+		var f *os.File
+		if f, err = os.Open(path); err == nil {
+			return f.Close()
+		}
+	}
+	if p := new(os.PathError); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // Run reads the files and raises what they hold.

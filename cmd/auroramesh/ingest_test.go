@@ -290,7 +290,7 @@ func TestAFollowedFileIsTakenThroughRotation(t *testing.T) {
 }
 
 func TestANetworkOfOnesOwnMakesAnAddressAnAsset(t *testing.T) {
-	o, err := (&ingestCmd{Format: "suricata", Concurrency: 1, HomeNet: []string{"203.0.113.7/24"}, Files: []string{"x"}}).options()
+	o, err := (&ingestCmd{Format: "suricata", Concurrency: 1, HomeNet: []string{"203.0.113.7/24"}, Files: []string{"-"}}).options()
 	if err != nil {
 		t.Fatal(err)
 	}
