@@ -241,7 +241,7 @@ func fieldDocs() map[string]map[string]property {
 		"LinkView": {
 			"peer": says("The site at the other end, seen from the one whose view it is", pattern(siteIDForm)), "status": says("How good the link is in this view", linkStatuses),
 			"cause": says("Why it is not healthy; only where it is not. A newer peer may know other words than this site"), "latency": says("What this view's echoes say"),
-			"at":      says("When this view was taken, by the clock of the site whose view it is"),
+			"at":      says("When that site last said that it sees the link so, by its clock. Its figures are as it last told them: it tells them anew where the median is another by a quarter, 5 ms and the jitter, or the loss by 5 of 100 echoes"),
 			"relayed": says("Whether what that site raises reaches the other end by the hub; only where it does"),
 		},
 		"Latency": {

@@ -1,5 +1,6 @@
 // Package heartbeat is the function that says "this site lives": once every
-// interval it refreshes the site's own row and publishes its gossip. It gossips
+// interval it refreshes the site's own row and publishes its gossip, which names
+// the links of which there is something to tell. It gossips
 // again at once when healthsink nudges it because a peer has just appeared, so
 // that two sites see each other without waiting for an interval. When the last
 // function of the site stops, and it is this one, it says goodbye.
@@ -8,6 +9,7 @@ package heartbeat
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/auroramesh/auroramesh/shared/ask"
@@ -21,6 +23,9 @@ import (
 // newly is how old an alert is at most of which the gossip tells that it was raised. What is
 // older the peers compare by themselves.
 const newly = time.Hour
+
+// repeats is in how many heartbeats a peer is told of a change: who hears one of them knows it.
+const repeats = 4
 
 // New is the function for one site, all of whose functions are named. gossips is false where federation is off: the
 // own row is kept fresh, and nothing leaves.
@@ -51,38 +56,53 @@ type heartbeat struct {
 }
 
 func (h heartbeat) beat(ctx context.Context) error {
-	me := h.bus.Site()
-	site, err := h.store.UpsertOwnSite(ctx, me, h.now())
+	me, now := h.bus.Site(), h.now().UTC()
+	before, err := h.ownSite(ctx)
+	if err != nil {
+		return err
+	}
+	site, err := h.store.UpsertOwnSite(ctx, me, now)
 	if err != nil {
 		return err
 	}
 	if !h.gossips {
 		return nil
 	}
-	links, err := h.views(ctx)
-	if err != nil {
+	g := h.gossip(site, now)
+	if err := h.tell(ctx, &g, before.HeartbeatSentAt); err != nil {
 		return err
 	}
-	g := h.gossip(site)
-	g.Links = links
 	passed, err := h.store.PassedPeers(ctx)
 	if err != nil {
 		return err
 	}
 	g.PassesFor = passed[:min(len(passed), federation.MaxPassesFor)] // the others go on directly, for they are not told
 	if me.Exchange == federation.ExchangeHub {
-		if g.SharedAt, err = h.store.NewestShared(ctx, h.now().Add(-newly), h.gate.Severities()); err != nil {
+		if g.SharedAt, err = h.store.NewestShared(ctx, now.Add(-newly), h.gate.Severities()); err != nil {
 			return err
 		}
 	}
 	return h.bus.Publish(ctx, subject.Health(me.ID), g)
 }
 
-func (h heartbeat) gossip(site federation.Site) federation.Gossip {
+// ownSite is the site as it last noted itself; the zero value where it has not yet.
+func (h heartbeat) ownSite(ctx context.Context) (federation.Site, error) {
+	me := h.bus.Site().ID
+	sites, _, err := h.store.Sites(ctx, me, 0, 1)
+	if err != nil {
+		return federation.Site{}, fmt.Errorf("reading the own site: %w", err)
+	}
+	if len(sites) == 0 || sites[0].ID != me {
+		return federation.Site{}, nil
+	}
+	return sites[0], nil
+}
+
+func (h heartbeat) gossip(site federation.Site, at time.Time) federation.Gossip {
 	me := h.bus.Site()
 	return federation.Gossip{
 		Version: federation.GossipVersion, SiteID: me.ID, SiteName: me.Name, Tier: me.Tier, SoftwareVersion: me.Version,
-		SentAt: h.now().UTC(), IntervalSeconds: int(h.interval / time.Second),
+		SentAt: at, IntervalSeconds: int(h.interval / time.Second),
 		AgentsTotal: site.AgentsTotal, AgentsOnline: site.AgentsOnline, Exchange: me.Exchange,
 	}
 }
@@ -93,17 +113,16 @@ func (h heartbeat) farewell(ctx context.Context) error {
 	if !h.gossips || h.inhabited(ctx) {
 		return nil
 	}
-	me := h.bus.Site().ID
-	sites, _, err := h.store.Sites(ctx, me, 0, 1)
+	site, err := h.ownSite(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the own site: %w", err)
+		return err
 	}
-	if len(sites) == 0 || sites[0].ID != me { // no heartbeat has been, so nobody knows the site
+	if site.ID == "" { // no heartbeat has been, so nobody knows the site
 		return nil
 	}
-	g := h.gossip(sites[0])
+	g := h.gossip(site, h.now().UTC())
 	g.Leaving = true
-	return h.bus.Publish(ctx, subject.Health(me), g)
+	return h.bus.Publish(ctx, subject.Health(site.ID), g)
 }
 
 // inhabited reports whether any function of the site may live, in any process: one
@@ -120,24 +139,49 @@ func (h heartbeat) inhabited(ctx context.Context) bool {
 	return false
 }
 
-// views are the links as this site sees them now, for its peers.
-func (h heartbeat) views(ctx context.Context) ([]federation.LinkView, error) {
+// tell puts into a gossip what it says of the links: those of which the peer at the other end
+// was told something else, or was told it within the time of a few heartbeats, for it may have
+// lost one; all to peers that keep nothing; and one in turn, so that whatever has gone wrong comes right.
+// It also asks the peers whose view is lacking for it. last is when the site gossiped before this.
+func (h heartbeat) tell(ctx context.Context, g *federation.Gossip, last time.Time) error {
 	links, err := h.store.Links(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading the links: %w", err)
+		return fmt.Errorf("reading the links: %w", err)
 	}
 	relayed, err := h.store.RelayedPeers(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	now := h.now().UTC()
-	views := make([]federation.LinkView, min(len(links), federation.MaxGossipLinks))
-	for i := range views {
-		views[i] = links[i].At(now, h.thresholds).View(h.bus.Site().ID, now)
-		p, byHub := relayed[views[i].Peer]
-		views[i].Relayed = byHub && !p.Direct
+	told, err := h.store.Told(ctx)
+	if err != nil {
+		return err
 	}
-	return views, nil
+	now := g.SentAt
+	g.LinksSince = now.Add(-repeats * h.interval)
+	if last.Before(g.LinksSince) { // the peers have not heard the site for long, nor is it sure what they know
+		g.LinksSince, told = now, nil
+	}
+	turn := federation.Turn(now, h.interval, 0)
+	var news, again []federation.LinkView
+	for i, l := range links {
+		v := l.At(now, h.thresholds).View(g.SiteID, now)
+		p, byHub := relayed[v.Peer]
+		v.Relayed = byHub && !p.Direct
+		t, known := told[v.Peer]
+		switch {
+		case !known || v.Differs(t) || t.At.After(now): // where it is of the future, the clock was set back
+			news = append(news, v)
+		case !l.PeerKeeps || t.At.After(g.LinksSince) || turn%int64(len(links)) == int64(i):
+			again = append(again, v)
+		}
+		if l.PeerKeeps && l.PeerView == nil && len(g.Lacks) < federation.MaxLacks {
+			g.Lacks = append(g.Lacks, v.Peer)
+		}
+	}
+	news = news[:min(len(news), federation.MaxGossipLinks)] // the others with the next
+	again = again[:min(len(again), federation.MaxGossipLinks-len(news))]
+	g.Links = slices.Concat(news, again)
+	return h.store.NoteTold(ctx, news)
 }
 
 func (h heartbeat) setAgents(ctx context.Context, a federation.Agents) (federation.Site, error) {

@@ -36,12 +36,21 @@ type Gossip struct {
 	// SharedAt is when the newest alert of the last hour was raised that leaves the site, on
 	// the sender's clock: who gets them by the hub knows by it that there is something to compare.
 	SharedAt time.Time `json:"shared_at,omitzero"`
-	// Links are the site's links as it sees them, one for each peer that it knows.
+	// Links are links of the site as it sees them: those of which it has something to tell.
 	Links []LinkView `json:"links,omitempty"`
+	// LinksSince says that Links names each link of which the site has told something else since then,
+	// on its clock. Who has heard it since then knows of the others what it was told. Zero: what is
+	// not named is not known, as of a site that names all its links each time.
+	LinksSince time.Time `json:"links_since,omitzero"`
+	// Lacks are peers of whose view of their link to it the site knows nothing: it asks them to name it.
+	Lacks []SiteID `json:"lacks,omitempty"`
 }
 
 // MaxGossipLinks is how many links one gossip may tell of.
 const MaxGossipLinks = 2000
+
+// MaxLacks is how many peers one gossip may ask for their views.
+const MaxLacks = 500
 
 // MaxPassesFor is for how many sites one hub may pass alerts on.
 const MaxPassesFor = 2000
@@ -89,6 +98,17 @@ func (g Gossip) Validate() error {
 	}
 	for i, l := range first(g.Links, MaxGossipLinks) {
 		l.check(&wrong, "links["+itoa(i)+"].")
+	}
+	if !g.LinksSince.IsZero() && !validTime(g.LinksSince) {
+		wrong.Add("links_since", g.LinksSince.String(), timeForm)
+	}
+	if len(g.Lacks) > MaxLacks {
+		wrong.Add("lacks", itoa(len(g.Lacks))+" entries", "at most "+itoa(MaxLacks)+" entries")
+	}
+	for i, id := range first(g.Lacks, MaxLacks) {
+		if !id.Valid() {
+			wrong.Add("lacks["+itoa(i)+"]", string(id), SiteIDForm)
+		}
 	}
 	return wrong.Err("the gossip is not valid")
 }

@@ -3,6 +3,7 @@ package federation_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,14 @@ func TestGossipThatBreaksTheVocabularyIsRefused(t *testing.T) {
 		"an interval of more than a day":    {func(g *federation.Gossip) { g.IntervalSeconds = 86_401 }, []string{"interval_seconds"}},
 		"more agents online than there are": {func(g *federation.Gossip) { g.AgentsOnline = 13 }, []string{"agents_total, agents_online"}},
 		"agents below nothing":              {func(g *federation.Gossip) { g.AgentsTotal = -1 }, []string{"agents_total, agents_online"}},
+		"changes since no time":             {func(g *federation.Gossip) { g.LinksSince = lateInZone }, []string{"links_since"}},
+		"as many lacks as may be": {func(g *federation.Gossip) {
+			g.Lacks = slices.Repeat([]federation.SiteID{"site-c"}, federation.MaxLacks)
+		}, nil},
+		"too many lacks": {func(g *federation.Gossip) {
+			g.Lacks = slices.Repeat([]federation.SiteID{"site-c"}, federation.MaxLacks+1)
+		}, []string{"lacks"}},
+		"a hostile site that it lacks": {func(g *federation.Gossip) { g.Lacks = []federation.SiteID{"site-c", "*"} }, []string{"lacks[1]"}},
 		"everything wrong at once": {func(g *federation.Gossip) { *g = federation.Gossip{Version: 1, AgentsOnline: 1} },
 			[]string{"site_id", "site_name", "tier", "sent_at", "interval_seconds", "agents_total, agents_online"}},
 	} {
@@ -154,7 +163,8 @@ func TestTheLargestGossipFitsIntoAMessage(t *testing.T) {
 		LastMs: &ms, MedianMs: &ms, P99Ms: &ms, JitterMs: &ms, ClockOffsetMs: &ms, Loss: loss, Echoes: 120, EverySeconds: 3600, MeasuredAt: at,
 	}}
 	g := goodGossip()
-	g.SiteName, g.SharedAt = strings.Repeat("ü", federation.MaxSiteName), at
+	g.SiteName, g.SharedAt, g.LinksSince = strings.Repeat("ü", federation.MaxSiteName), at, at
+	g.Lacks = slices.Repeat([]federation.SiteID{long}, federation.MaxLacks)
 	for range federation.MaxGossipLinks {
 		g.Links = append(g.Links, view)
 	}

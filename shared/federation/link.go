@@ -64,6 +64,9 @@ type Link struct {
 	// PeerView is the link as the peer last gossiped that it sees it. A failure of
 	// one direction shows as two views that differ.
 	PeerView *LinkView `json:"peer_view,omitempty"`
+	// PeerKeeps says that the peer keeps what it is told of the link, and itself names links
+	// only where it has something to tell. Any other peer is told each time.
+	PeerKeeps bool `json:"-"`
 	// Probe is what Latency is made of.
 	Probe Probe `json:"-"`
 }

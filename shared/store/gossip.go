@@ -73,8 +73,15 @@ func (s *Store) RecordGossips(ctx context.Context, own federation.SiteID, gossip
 		if err := updateAll(ctx, tx, sites); err != nil {
 			return err
 		}
-		if err := updateAll(ctx, tx, links, "status", "cause", "last_heartbeat_at", "peer_view"); err != nil {
+		if err := updateAll(ctx, tx, links, "status", "cause", "last_heartbeat_at", "peer_view", "peer_keeps"); err != nil {
 			return err
+		}
+		for _, p := range peers {
+			if known[p].lacks {
+				if err := forgetTold(ctx, tx, p); err != nil {
+					return err
+				}
+			}
 		}
 		if err := enqueue(ctx, tx, at, out...); err != nil {
 			return err
@@ -95,6 +102,8 @@ type knownPeer struct {
 	newSite, newLink bool
 	// news: the rows are no longer what the database has.
 	news bool
+	// lacks: the peer does not know how this site sees the link.
+	lacks bool
 }
 
 // knownPeers gives the rows of peers, which are in order, and of the links to them, locked;
@@ -179,11 +188,9 @@ func (k *knownPeer) hear(g federation.Gossip, own federation.SiteID, at time.Tim
 			result.Transitions = append(result.Transitions, c)
 		}
 	}
-	k.link.LastHeartbeatAt, k.link.PeerView.V = stamp(at), federation.LinkView{}
-	for _, view := range g.Links {
-		if view.Peer == own {
-			k.link.PeerView.V = view
-		}
+	k.link.LastHeartbeatAt, k.link.PeerView.V = stamp(at), g.View(own, k.link.PeerView.V, k.site.HeartbeatSentAt.Time)
+	if !g.Leaving {
+		k.link.PeerKeeps, k.lacks = !g.LinksSince.IsZero(), k.lacks || slices.Contains(g.Lacks, own)
 	}
 	if c, changed := k.link.judge(g.Leaving, at, t); changed && !k.newLink {
 		result.Transitions = append(result.Transitions, c)

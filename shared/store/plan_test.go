@@ -357,7 +357,7 @@ var small = []string{
 	"TrustedKey", "TrustedKeys", "TrustedKeysOf", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
 	"BacklogDrops", "Close", "FindLink", "Gates", "Inbound", "Links", "LinksTo", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",
-	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "Relays", "SetPassed",
+	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "Relays", "SetPassed", "NoteTold", "Told",
 }
 
 func everyCallUsesIndexes(t *testing.T, f fixture) {

@@ -51,12 +51,14 @@ type linkRow struct {
 	Cause           federation.Cause      `bun:"cause"`
 
 	Probe    document[federation.Probe]    `bun:"probe"`
-	PeerView document[federation.LinkView] `bun:"peer_view"` // the zero value: the peer has told nothing
+	PeerView document[federation.LinkView] `bun:"peer_view"` // the zero value: what the peer sees is not known
+
+	PeerKeeps bool `bun:"peer_keeps"`
 }
 
 func (r linkRow) link() federation.Link {
 	l := federation.Link{
-		ID: r.ID, SiteA: r.SiteA, SiteB: r.SiteB, Status: r.Status, Cause: r.Cause, LastHeartbeatAt: r.LastHeartbeatAt.pointer(), Probe: r.Probe.V,
+		ID: r.ID, SiteA: r.SiteA, SiteB: r.SiteB, Status: r.Status, Cause: r.Cause, LastHeartbeatAt: r.LastHeartbeatAt.pointer(), Probe: r.Probe.V, PeerKeeps: r.PeerKeeps,
 	}
 	if r.PeerView.V.Peer != "" {
 		l.PeerView = &r.PeerView.V

@@ -91,6 +91,7 @@ var suite = []func(*testing.T, fixture){
 	gatesAreSetForAPeer, whatComesInGoesByGatesAndPassedPeers, gatesAreReset, refusedAlertsAreNotedOnce, aNewInboundGateForgetsWhatWasRefused, gatesSetAtOnceStandWhole,
 	closedAlertsGo, whatIsComparedStays, historyGoes, notesAboutRefusedAlertsGo, twoThatForgetAtOnceShareTheWork,
 	goodbyeTakesSiteAndLinkDown,
+	aViewStandsUntilItIsNamedOrMissed, whoLacksAViewIsToldAnew, tellingsAtOnceWaitForEachOther,
 	keysAreKeptAndRevoked, sessionsEndWithTheirKey, sessionsOfTheIssuerEnd, theLastDrillsAreKept,
 	theAuditLogIsOneChain, whatIsDoneToTheAuditLogIsFound, aLogThatIsWrittenAnewIsNotTheOneThatWasNoted, replicasThatWriteTheAuditLogAtOnceMakeOneChain, aKeyAndItsRecordStandOrFallTogether,
 	silenceAges, ageAtOnceGivesEachChangeOnce, ageAgainstGossip, aClockSetBackAgesFromThen, ageNeverHeals,
@@ -235,7 +236,7 @@ var migrationNames = []string{
 	"0021_alert_marks",
 	"0023_link_minutes",
 	"0024_issuer_sessions",
-	"0025_drills", "0026_exchange", "0027_fewer_indexes", "0028_shared_at", "0029_missing_since",
+	"0025_drills", "0026_exchange", "0027_fewer_indexes", "0028_shared_at", "0029_missing_since", "0030_told_views",
 }
 
 func migrateIsSafeTwice(t *testing.T, f fixture) {

@@ -268,6 +268,7 @@ func (s *simulated) speak(ctx context.Context, first time.Duration) {
 		data, err := json.Marshal(federation.Gossip{
 			Version: federation.GossipVersion, SiteID: s.id, SiteName: string(s.id), Tier: federation.Secondary, SoftwareVersion: "0.0.0",
 			SentAt: now, IntervalSeconds: int(gossipEvery.Seconds()),
+			LinksSince: now, Links: []federation.LinkView{{Peer: hub, Status: federation.Healthy, At: now}}, // as many as a site names at rest
 		})
 		if err != nil || s.nc.PublishMsg(function.Said(s.key, s.id, subject.Health(s.id), data)) != nil {
 			return // the links that the hub does not see as healthy tell
