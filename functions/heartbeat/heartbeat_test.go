@@ -185,6 +185,12 @@ func TestAClockThatWasSetTellsAllAnew(t *testing.T) {
 		if g, _ := b.gossip(t, 0); len(g.Links) != peers {
 			t.Errorf("after the clock was set %s it names %d of %d links", name, len(g.Links), peers)
 		}
+		for range 5 {
+			b.gossip(t, every)
+		}
+		if g, _ := b.gossip(t, every); len(g.Links) != 1 {
+			t.Errorf("some gossips after the clock was set %s it names %d links", name, len(g.Links))
+		}
 	}
 }
 
