@@ -151,31 +151,42 @@ func (r relay) relay(ctx context.Context) error {
 }
 
 // publish publishes messages of the outbox, and returns those that the server has confirmed.
+// An alert of which earlier versions cannot be withdrawn waits with all of its messages,
+// and holds no other up.
 func (r relay) publish(ctx context.Context, queued []store.Queued) (done []store.Confirmed, err error) {
+	waits := map[string]bool{} // by alert
+	var failed error
 	for _, q := range queued {
-		if !q.Withdraws {
+		if !q.Withdraws || waits[q.AlertID] {
 			continue
 		}
 		if err := r.withdraw(ctx, q.AlertID, q.Version); err != nil {
-			return nil, err
+			if ctx.Err() != nil { // none of the others could be either
+				return nil, err
+			}
+			waits[q.AlertID] = true
+			failed = errors.Join(failed, err)
 		}
 	}
 	msgs, sent := make([]function.Message, 0, len(queued)), make([]store.Queued, 0, len(queued))
 	for _, q := range queued {
-		if q.Subject == "" { // it only withdraws
+		switch {
+		case q.AlertID != "" && waits[q.AlertID]:
+			continue
+		case q.Subject == "": // it only withdraws
 			done = append(done, store.Confirmed{Queued: q})
 			continue
 		}
 		msgs = append(msgs, function.Message{Subject: q.Subject, ID: q.MsgID, Payload: q.Payload, Trace: q.Trace, Proof: q.Proof})
 		sent = append(sent, q)
 	}
-	sequences, failed := r.bus.Store(ctx, msgs)
+	sequences, err := r.bus.Store(ctx, msgs)
 	for i, q := range sent {
 		if sequences[i] > 0 {
 			done = append(done, store.Confirmed{Queued: q, Sequence: sequences[i]})
 		}
 	}
-	return done, failed
+	return done, errors.Join(failed, err)
 }
 
 // takeOut takes out of the outbox what the server has confirmed.

@@ -185,6 +185,33 @@ func TestAnAlertThatMayNotLeaveAnyMoreIsTakenOutOfTheStream(t *testing.T) {
 	r.until("next")
 }
 
+// An alert that cannot be withdrawn is not told of again before it is, and the others do not wait for it.
+func TestAnAlertThatCannotBeWithdrawnHoldsNoOtherUp(t *testing.T) {
+	r := start(t)
+	a, queued := r.committed("secret", federation.Critical)
+	r.handOver(queued)
+	r.until("secret")
+	config := stream.Alerts(own, stream.Limits{})
+	config.DenyDelete = true
+	if _, err := r.bus.JetStream().UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	takenBack := store.Outgoing{
+		Subject: subject.Alert(federation.Critical), MsgID: federation.SharedMsgID(own, a.ID, 2), Priority: federation.Critical.Rank(), AlertID: a.ID, Version: 2, Withdraws: true, Payload: []byte(`{"origin_alert_id":"taken back"}`),
+	}
+	if _, err := r.store.UpdateAlert(t.Context(), a.ID, federation.AlertPatch{Retraction: "a test"}, time.Now(), func(_, _ federation.Alert) ([]store.Outgoing, error) {
+		return []store.Outgoing{takenBack}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.committed("next", federation.Low) // not handed over: the sweep finds both, that which fails first
+	natstest.Eventually(t, "the next alert is published", func() bool { return slices.Equal(r.published(), []string{"secret", "next"}) })
+	natstest.Eventually(t, "what cannot be withdrawn alone waits", func() bool {
+		waiting, err := r.store.Outbox(t.Context(), 10)
+		return err == nil && len(waiting) == 1 && waiting[0].MsgID == takenBack.MsgID
+	})
+}
+
 // As after a kill between the publish and its removal: what the stream knows already comes
 // again, with what is new, and more than go one by one.
 func TestManyOfWhichSomeArePublishedAlreadyArePublishedOnce(t *testing.T) {
