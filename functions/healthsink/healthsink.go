@@ -74,20 +74,18 @@ func (h sink) take(ctx context.Context, came []function.Came[federation.Gossip])
 		changed = changed || r.FirstSeen || len(r.Transitions) > 0
 		exchanged = exchanged || r.Exchanged
 	}
-	if err := h.doubt(ctx, told); err != nil {
-		return err
-	}
+	// It is committed, so whatever fails from here on keeps nothing of the rest.
+	var failed error
 	if exchanged { // so that alerts go another way
-		if err := h.bus.Nudge("peeradmit"); err != nil {
-			return err
-		}
+		failed = h.bus.Nudge("peeradmit")
 	}
 	if changed {
 		// A peer is new or back, so it may not know this site: gossip now, not at the
 		// next interval. The events that say so wait in the outbox.
-		if err := errors.Join(h.bus.Nudge("heartbeat"), h.bus.Nudge("alertrelay")); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, h.bus.Nudge("heartbeat"), h.bus.Nudge("alertrelay"))
+	}
+	if failed = errors.Join(failed, h.doubt(ctx, told)); failed != nil {
+		return errors.Join(left, failed)
 	}
 	return left
 }

@@ -1,8 +1,10 @@
 package healthsink_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -30,8 +32,13 @@ type listening struct {
 
 func listen(t *testing.T) listening {
 	t.Helper()
+	return listenOn(t, storetest.Open(t))
+}
+
+func listenOn(t *testing.T, st *store.Store) listening {
+	t.Helper()
 	s := natstest.Start(t, own)
-	l := listening{storetest.Open(t), natstest.Bus(t, s, own, "test"), prometheus.NewRegistry()}
+	l := listening{st, natstest.Bus(t, s, own, "test"), prometheus.NewRegistry()}
 	bus := natstest.Bus(t, s, own, "healthsink")
 	natstest.RunMeasured(t, bus, healthsink.New(ages, l.store, bus, time.Now), l.figures)
 	return l
@@ -181,4 +188,36 @@ func TestGossipThatDoesNotFitWithTheEchoesHasThePeersProbed(t *testing.T) {
 	lost.Status, lost.Cause = federation.Down, federation.TransportDisconnected
 	l.say(t, "site-b", gossip("site-b", now.Add(2*time.Second), lost))
 	natstest.Eventually(t, "the peers are probed", func() bool { return probe() == 1 })
+}
+
+// What fails once the gossip is committed keeps nothing from the functions that go on with it.
+func TestAPeerIsAnsweredThoughItsLinksCannotBeRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "site.db")
+	st, err := store.Open(t.Context(), "sqlite:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if _, err := st.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	storetest.Knows(t, st, own, "site-c", now)
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `UPDATE links SET probe = 'damaged' WHERE id = ?`, federation.LinkID(own, "site-c")); err != nil {
+		t.Fatal(err)
+	}
+	l := listenOn(t, st)
+	heartbeat, relay, probe := l.nudged(t, "heartbeat"), l.nudged(t, "alertrelay"), l.nudged(t, "linkprobe")
+	l.say(t, own, gossip(own, now))
+	l.say(t, "site-b", gossip("site-b", now, federation.LinkView{Peer: "site-c", Status: federation.Down, Cause: federation.TransportDisconnected, At: now}))
+	natstest.Eventually(t, "the peer is answered, and the watchers are told", func() bool { return heartbeat() == 1 && relay() == 1 })
+	natstest.Eventually(t, "what was left aside is counted", func() bool { return l.refused(t, "own gossip") == 1 })
+	if n := probe(); n != 0 {
+		t.Errorf("the links could be read: linkprobe was nudged %d times", n)
+	}
 }

@@ -19,7 +19,7 @@ type Came[M any] struct {
 
 // Each is what the handler of an [OnTogether] returns where it is done with all of its
 // messages, but not with each alike: by index, the [Drop] or the fault of those that it
-// leaves aside.
+// leaves aside. Joined with another error, that is logged and counted as well.
 type Each map[int]error
 
 // Error implements error.
@@ -65,9 +65,11 @@ func (t *togetherTrigger[M]) handle(r *Running, m *meter, all []*nats.Msg) {
 	var left Each
 	err := m.call(base, t.timeout, func(ctx context.Context) error {
 		err := t.handler(ctx, batch)
-		if errors.As(err, &left) {
+		if alone, ok := err.(Each); ok { //nolint:errorlint // what it is joined with has failed
+			left = alone
 			return nil
 		}
+		errors.As(err, &left)
 		return err
 	})
 	if err != nil {
