@@ -101,7 +101,7 @@ func init() { // the gateway's entry names the others, so the list refers to its
 			return trust.New(e.Store, b, e.Log, e.Now)
 		}},
 		{Name: "alertsink", Mesh: true, New: func(e Env, b *function.Bus) function.Function {
-			return alertsink.New(e.Store, b, e.Registerer, e.Now)
+			return alertsink.New(e.Store, b, e.Registerer, e.Log, e.Now)
 		}},
 		{Name: "ledger", Mesh: true, Signs: true, New: func(e Env, b *function.Bus) function.Function {
 			return ledger.New(e.Settings.Gate(), e.Settings.Backlog(), e.Store, b, e.Registerer, e.Now)

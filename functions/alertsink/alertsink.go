@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,8 +40,8 @@ const (
 )
 
 // New is the function for one site.
-func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func() time.Time) function.Function {
-	s := sink{store: st, bus: bus, now: now,
+func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
+	s := sink{store: st, bus: bus, log: log, now: now,
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_alerts_received_total",
 			Help: "Alerts pulled from a peer by outcome: stored, updated (a newer version of one stored before), replay (stored before), refused (by this site's gate for that peer) or echo (raised at this site)."},
 			[]string{"origin", "outcome"}),
@@ -61,6 +62,7 @@ func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, now func
 type sink struct {
 	store    *store.Store
 	bus      *function.Bus
+	log      *slog.Logger
 	received *prometheus.CounterVec
 	now      func() time.Time
 }
@@ -167,13 +169,19 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	for origin, n := range origins {
 		s.count(origin, *n)
 	}
-	if err := outbox.Publish(s.bus, got.Queued); err != nil {
-		return err
-	}
+	s.publish(ctx, got.Queued)
 	if len(refused) > 0 {
 		return refused
 	}
 	return nil
+}
+
+// publish has what was put into the outbox published. Where that fails the batch is
+// committed all the same, and alertrelay looks by itself: it only comes later.
+func (s sink) publish(ctx context.Context, queued []store.Queued) {
+	if err := outbox.Publish(s.bus, queued); err != nil {
+		s.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
+	}
 }
 
 // tally counts what became of the alerts of one origin.

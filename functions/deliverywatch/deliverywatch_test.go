@@ -256,7 +256,7 @@ func TestADeliveryThatStandsStillIsToldAndBegunAnew(t *testing.T) {
 	a.isLink(t, "not repaired", federation.LinkDegraded, federation.DeliveryStalled)
 
 	b.run(t, func(bus *function.Bus) function.Function {
-		return alertsink.New(b.store, bus, prometheus.NewRegistry(), time.Now)
+		return alertsink.New(b.store, bus, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now)
 	})
 	b.eventuallyStores(t, 10)
 	a.look(t, federation.Answered)
@@ -294,7 +294,7 @@ func TestTheSinkFindsTheNewConsumerByItself(t *testing.T) {
 	a.share(t, federation.High, 20)
 	natstest.Fetch(t, c, 5)
 	b.run(t, func(bus *function.Bus) function.Function {
-		return alertsink.New(b.store, bus, prometheus.NewRegistry(), time.Now)
+		return alertsink.New(b.store, bus, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), time.Now)
 	})
 	natstest.Eventually(t, "the sink waits", func() bool { info, err := c.Info(t.Context()); return err == nil && info.NumWaiting > 0 })
 	for range 4 {
