@@ -143,7 +143,7 @@ func (r relay) relay(ctx context.Context) error {
 		if err := r.takeOut(ctx, done); err != nil {
 			return err
 		}
-		if failed != nil || len(queued) < batch { // whoever has put more there since has nudged
+		if len(queued) < batch || len(done) == 0 { // whoever has put more there since has nudged
 			return failed
 		}
 	}
