@@ -338,7 +338,7 @@ func TestGossipIsWholeAfterARestartAndTheSameFromAnyReplica(t *testing.T) {
 		g.sees(t, "started anew, the link of another", c, a, false, said)
 
 		g.rest(t, a, b, c)
-		restart(30, false)
+		restart(31, false)
 		said = g.beat(t, a)[a]
 		if len(said.Links) != 2 {
 			t.Errorf("a site that was silent for long names %d of its 2 links", len(said.Links))
