@@ -107,14 +107,22 @@ func (t *consumeTrigger[M]) follow(ctx context.Context, r *Running, m *meter) er
 			stop()
 		}
 	}()
+	listed := true // or it was told that they are not
 	for {
 		sources, err := t.sources(ctx)
 		if err != nil && ctx.Err() == nil {
-			// What runs goes on; only news is missed.
 			m.setTrouble(fmt.Errorf("listing the sources: %w", err))
-			r.log.Warn("the sources could not be listed", "trigger", t.name, "error", err)
+			if away := mendable(err) && t.outage.begins(r, t.name, err); listed && !away {
+				// What runs goes on; only news is missed.
+				r.log.Warn("the sources cannot be listed; trying on", "trigger", t.name, "error", err)
+				listed = false
+			}
 		}
 		if err == nil {
+			if !listed {
+				r.log.Info("the sources can be listed again", "trigger", t.name)
+			}
+			listed = true
 			m.setTrouble(nil)
 			wanted := map[Source]bool{}
 			for _, s := range sources {

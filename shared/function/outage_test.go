@@ -103,3 +103,29 @@ func TestASourceThatCannotBeHadIsToldByItself(t *testing.T) {
 		t.Errorf("the log has %s", log.text.String())
 	}
 }
+
+func TestThatTheSourcesCannotBeListedIsToldOnce(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, site)
+	publish := numbers(t, natstest.Bus(t, s, site, "test"))
+	var asked atomic.Int64
+	var got seen
+	var log lines
+	r, err := function.Start(function.Function{Name: "reader", Triggers: []function.Trigger{
+		function.ConsumeEach(func(context.Context) ([]function.Source, error) {
+			if asked.Add(1) <= 5 {
+				return nil, fault.New(fault.Unavailable, "the rows cannot be read")
+			}
+			return []function.Source{source}, nil
+		}, 10*time.Millisecond, func(_ context.Context, ns []number) error { got.add(ns...); return nil }),
+	}}, natstest.Bus(t, s, site, "reader"), function.NewMetrics(prometheus.NewRegistry()), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, r) })
+	publish(`{"n":1}`)
+	natstest.Eventually(t, "the source is pulled from", func() bool { return len(got.sorted()) == 1 })
+	if log.count("level=WARN") != 1 || log.count("listed again") != 1 {
+		t.Errorf("the log has %s", log.text.String())
+	}
+}
