@@ -241,6 +241,7 @@ func TestHeartbeatsDoNotFillAPullWhoseHandlerIsSlow(t *testing.T) {
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "test")
 	publish := numbers(t, b)
+	waitFor(t, b, time.Minute)
 	publish(`{"n":1}`)
 	publish(`{"n":2}`) // read and waiting for its turn, so nobody looks for a third
 	own := natstest.Bus(t, s, site, "reader")
