@@ -240,7 +240,7 @@ func TestALeafHearsOfTheHubThatAnotherIsCut(t *testing.T) {
 		return func() bool {
 			for _, l := range m.topology(t, 2).Links {
 				if l.ID == link {
-					return l.Status == s && l.Cause == c && (s == federation.Down || l.Latency != nil && l.Latency.Echoes > 3)
+					return l.Status == s && l.Cause == c && (s == federation.Down || l.Latency != nil && l.Latency.Echoes >= 3)
 				}
 			}
 			return false
