@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
@@ -77,9 +78,8 @@ const tlpFormat = "tlp"
 
 func checkParam(wrong *fault.Fields, p *huma.Param, value string) {
 	s := p.Schema
-	ok := utf8.ValidString(value) && !strings.ContainsRune(value, 0)
+	ok, allowed := true, ""
 	switch {
-	case !ok:
 	case s.Type == huma.TypeInteger:
 		n, err := strconv.ParseUint(value, 10, 64)
 		ok = err == nil && (s.Minimum == nil || float64(n) >= *s.Minimum) && (s.Maximum == nil || float64(n) <= *s.Maximum)
@@ -87,12 +87,16 @@ func checkParam(wrong *fault.Fields, p *huma.Param, value string) {
 		ok = federation.ParseTLP(value).Valid()
 	case len(s.Enum) > 0:
 		ok = slices.Contains(s.Enum, any(value))
+	case !utf8.ValidString(value): // in the words of a field of a body
+		ok, allowed = false, "text in UTF-8"
+	case strings.ContainsRune(value, 0):
+		ok, allowed = false, "text without the character U+0000"
 	default:
 		n := utf8.RuneCountInString(value)
 		ok = (s.MinLength == nil || n >= *s.MinLength) && (s.MaxLength == nil || n <= *s.MaxLength)
 	}
 	if !ok {
-		wrong.Add(p.Name, value, form(s))
+		wrong.Add(p.Name, value, cmp.Or(allowed, form(s)))
 	}
 }
 

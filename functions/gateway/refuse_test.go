@@ -247,3 +247,21 @@ func TestALoopbackSiteTakesNoRequestForAnotherHost(t *testing.T) {
 		t.Errorf("a site that listens everywhere answers its name with %d", r.status)
 	}
 }
+
+// A parameter that no database can hold is refused in the words of a field of a body.
+func TestAParameterIsToldWhatIsWrongWithItsText(t *testing.T) {
+	s := newWholeSite(t)
+	for query, want := range map[string]string{
+		"source=%00":    "text without the character U+0000",
+		"source=%ff":    "text in UTF-8",
+		"source=":       "text of 1 to 128 characters",
+		"severity=%00":  "one of critical, high, medium, low, info",
+		"limit=1%00":    "a whole number from 1 to 200",
+		"status=new%ff": "one of new, triaged, investigating, escalated, resolved, false_positive",
+	} {
+		r := s.do(t, "GET", "/api/v1/alerts?"+query, "")
+		if p := decode[gateway.Problem](t, r); r.status != 422 || len(p.Errors) != 1 || p.Errors[0].Allowed != want {
+			t.Errorf("%s: %d %+v, want %q", query, r.status, p.Errors, want)
+		}
+	}
+}
