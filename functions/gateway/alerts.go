@@ -211,7 +211,7 @@ func warnings(unreadable ...[]string) []fault.Field {
 				more++
 				continue
 			}
-			fs.Add("iocs", v, federation.IOCForm)
+			fs.Add("iocs", v, federation.IOCAllowed(v))
 		}
 	}
 	if more > 0 {

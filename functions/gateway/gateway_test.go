@@ -41,12 +41,25 @@ func TestANewAlertIsCreatedAndItsDuplicateIsNot(t *testing.T) {
 	if a.RawLog != `{"a":1}` {
 		t.Errorf("raw log %q", a.RawLog)
 	}
-	if diff := cmp.Diff([]fault.Field{{Name: "iocs", Value: "???", Allowed: federation.IOCForm}}, a.Warnings); diff != "" {
+	if diff := cmp.Diff([]fault.Field{{Name: "iocs", Value: "???", Allowed: federation.IOCAllowed("???")}}, a.Warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 	second := s.do(t, "POST", "/api/v1/alerts", body)
 	if second.status != http.StatusOK || decode[raised](t, second).ID != "alert-1" {
 		t.Errorf("the duplicate is answered with %d: %s", second.status, second.body)
+	}
+}
+
+func TestAWarningSaysWhatAnIOCMustBe(t *testing.T) {
+	s := newWholeSite(t)
+	r := s.do(t, "POST", "/api/v1/alerts", `{"title":"t","severity":"low","source":"s","iocs":[{"type":"ip","value":"nope"},{"type":"colour","value":"red"},null]}`)
+	want := []fault.Field{
+		{Name: "iocs", Value: "ip: nope", Allowed: "an IPv4 or IPv6 address, e.g. 203.0.113.7"},
+		{Name: "iocs", Value: "colour: red", Allowed: federation.IOCAllowed("colour: red")},
+		{Name: "iocs", Value: "null", Allowed: federation.IOCAllowed("null")},
+	}
+	if diff := cmp.Diff(want, decode[raised](t, r).Warnings); r.status != http.StatusCreated || diff != "" {
+		t.Errorf("%d, warnings (-want +got):\n%s", r.status, diff)
 	}
 }
 

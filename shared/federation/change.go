@@ -79,7 +79,7 @@ func (p AlertPatch) Validate() error {
 	p.onto(NewAlert{Title: "-", Severity: Info, Source: "-"}).check(&wrong)
 	if p.IOCs != nil {
 		for _, v := range first(p.IOCs.Unreadable, MaxIOCs) {
-			wrong.Add("iocs", v, IOCForm)
+			wrong.Add("iocs", v, IOCAllowed(v))
 		}
 	}
 	checkText(&wrong, "retraction", p.Retraction, 0, MaxRetraction)

@@ -47,6 +47,52 @@ type IOC struct {
 // IOCForm says in words in which shapes IOCs may arrive.
 const IOCForm = `a list of strings, a list of {"type","value"}, or an object from type to a value or a list of values`
 
+// IOCAllowed says in words what is allowed in place of an entry of [IOCInput.Unreadable]:
+// a value of its type, one of the types, or a value that tells its type.
+func IOCAllowed(unreadable string) string {
+	name, _, named := strings.Cut(unreadable, ": ")
+	name = strings.ToLower(strings.TrimSpace(name))
+	switch {
+	case strings.HasPrefix(unreadable, "{"):
+		return IOCForm
+	case !named || name == "unknown" || name == "other":
+		return `a value that tells its type, such as an ip, a domain or a url; or {"type","value"}`
+	case hashAliases[name]:
+		return "32, 40 or 64 hexadecimal digits"
+	case aliases[name] == "":
+		return "one of the types " + iocTypes
+	}
+	return valueForms[aliases[name]]
+}
+
+// iocTypes are the types in words.
+var iocTypes = func() string {
+	var names []string
+	for _, t := range IOCTypes() {
+		names = append(names, string(t))
+	}
+	return strings.Join(names, ", ")
+}()
+
+// iocText is what a value must be of a type that takes any text.
+var iocText = "1 to " + itoa(MaxIOCValue) + " characters, in UTF-8 and without U+0000"
+
+// valueForms say what a value of each type looks like.
+var valueForms = map[IOCType]string{
+	IP:          "an IPv4 or IPv6 address, e.g. 203.0.113.7",
+	Domain:      "a domain name, e.g. c2.evil.example",
+	URL:         "a URL with a scheme and a host, e.g. https://evil.example/payload",
+	MD5:         "32 hexadecimal digits",
+	SHA1:        "40 hexadecimal digits",
+	SHA256:      "64 hexadecimal digits",
+	Email:       "an email address, e.g. mallory@evil.example",
+	CVE:         "a CVE number, e.g. CVE-2026-12345",
+	RegistryKey: `a key below HKLM\, HKCU\, HKCR\, HKU\ or HKCC\, or one that begins with HKEY_`,
+	FilePath:    iocText,
+	Mutex:       iocText,
+	UserAgent:   iocText,
+}
+
 // IOCInput is IOCs as they arrived, in any of the shapes of [IOCForm] or a mix
 // of them. Decoding puts them in the one canonical form: refanged, normalised by
 // type, without doubles, sorted by type and value, so the order in which they
@@ -133,6 +179,10 @@ func (in *IOCInput) read(kind string, v any) {
 		in.add(kind, v)
 	case []any:
 		for _, e := range v {
+			if e == nil { // an entry that says nothing, where one was meant
+				in.setAside(kind, "null")
+				continue
+			}
 			in.read(kind, e)
 		}
 	case map[string]any:

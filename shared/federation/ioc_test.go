@@ -124,7 +124,7 @@ func TestIOCsOfEveryShapeAreReadIntoOne(t *testing.T) {
 
 		// Mixed and broken.
 		{name: "everything at once", in: `["203.0.113.7", {"type": "domain", "value": "evil.example"}, {"cve": ["CVE-2021-44228"]}, ["evil.example"], 7, null, true, "?"]`,
-			items: iocs{{"cve", "CVE-2021-44228"}, {"domain", "evil.example"}, {"ip", "203.0.113.7"}}, unreadable: []string{"7", "true", "?"}},
+			items: iocs{{"cve", "CVE-2021-44228"}, {"domain", "evil.example"}, {"ip", "203.0.113.7"}}, unreadable: []string{"7", "null", "true", "?"}},
 		{name: "a type alone", in: `[{"type": "ip"}]`, unreadable: []string{`{"type":"ip"}`}},
 		{name: "a type and no value", in: `[{"type": "ip", "value": null}, {"type": "ip", "value": ""}]`},
 		{name: "a NUL in a value", in: `["evil\u0000.example", {"mutex": "a\u0000"}]`, unreadable: []string{"evil\x00.example", "mutex: a\x00"}},
@@ -135,7 +135,8 @@ func TestIOCsOfEveryShapeAreReadIntoOne(t *testing.T) {
 		{name: "nothing: null", in: `null`},
 		{name: "nothing: an empty list", in: `[]`},
 		{name: "nothing: an empty object", in: `{}`},
-		{name: "nothing: blanks and nulls", in: `["", " ", null, {}, [], {"ip": "", "domain": null}]`},
+		{name: "nothing: blanks", in: `["", " ", {}, [], {"ip": "", "domain": null}]`},
+		{name: "an entry that is null", in: `[null, {"ip": [null]}]`, unreadable: []string{"null", "ip: null"}},
 		{name: "a bare string is of no shape", in: `"203.0.113.7"`, malformed: "203.0.113.7"},
 		{name: "a number is of no shape", in: `5`, malformed: "5"},
 		{name: "a boolean is of no shape", in: `false`, malformed: "false"},
@@ -185,5 +186,34 @@ func TestDeepInputIsReadToItsEnd(t *testing.T) {
 	var over federation.IOCInput
 	if err := json.Unmarshal([]byte(strings.Repeat("[", 20_000)), &over); err == nil {
 		t.Error("JSON without an end was taken")
+	}
+}
+
+func TestOfAnIOCThatCannotBeReadIsToldWhatItMustBe(t *testing.T) {
+	for in, want := range map[string]string{
+		`[{"type": "ip", "value": "nope"}]`:       "an IPv4 or IPv6 address, e.g. 203.0.113.7",
+		`{"ipv4": "nope"}`:                        "an IPv4 or IPv6 address, e.g. 203.0.113.7",
+		`[{"type": "sha256", "value": "ab"}]`:     "64 hexadecimal digits",
+		`{"hashes": ["zz"]}`:                      "32, 40 or 64 hexadecimal digits",
+		`[{"type": "colour", "value": "red"}]`:    "one of the types ip, domain, url, hash_md5, hash_sha1, hash_sha256, email, cve, file_path, registry_key, mutex, user_agent",
+		`[{"type": "mutex", "value": "a\u0000"}]`: "1 to 1024 characters, in UTF-8 and without U+0000",
+		`["???"]`:                               `a value that tells its type, such as an ip, a domain or a url; or {"type","value"}`,
+		`[{"type": "unknown", "value": "???"}]`: `a value that tells its type, such as an ip, a domain or a url; or {"type","value"}`,
+		`[null]`:                                `a value that tells its type, such as an ip, a domain or a url; or {"type","value"}`,
+		`[{"type": "ip"}]`:                      federation.IOCForm,
+	} {
+		var iocs federation.IOCInput
+		if err := json.Unmarshal([]byte(in), &iocs); err != nil || len(iocs.Unreadable) != 1 {
+			t.Errorf("of %s cannot be read %q, %v", in, iocs.Unreadable, err)
+			continue
+		}
+		if got := federation.IOCAllowed(iocs.Unreadable[0]); got != want {
+			t.Errorf("of %s is allowed %q, want %q", in, got, want)
+		}
+	}
+	for _, kind := range federation.IOCTypes() {
+		if got := federation.IOCAllowed(string(kind) + ": x"); got == "" {
+			t.Errorf("nobody is told what a value of the type %s looks like", kind)
+		}
 	}
 }
