@@ -35,19 +35,20 @@ type flow struct {
 	news     chan struct{}    // something has come; room for one
 	ended    chan struct{}    // closed once nothing more can come
 
-	mu     sync.Mutex
-	window window
-	queue  []*delivery // have come, and wait for their turn
-	queued int         // their bytes
-	asked  int         // messages that may still come of what was asked for
-	left   int         // how many may still be asked for, where the pace says how many at most
-	since  int         // how many have come since it was last asked
-	more   bool        // the last message said that more wait
-	single bool        // the next message is larger than the window: it is asked for by itself
-	heard  time.Time   // when something last came
-	failed error       // why nothing more comes
-	hands  map[*hand]bool
-	signs  *time.Timer // nil while there is nothing to be kept
+	mu      sync.Mutex
+	window  window
+	queue   []*delivery // have come, and wait for their turn
+	queued  int         // their bytes
+	asked   int         // messages that may still come of what was asked for
+	left    int         // how many may still be asked for, where the pace says how many at most
+	since   int         // how many have come since it was last asked
+	more    bool        // the last message said that more wait
+	single  bool        // the next message is larger than the window: it is asked for by itself
+	heard   time.Time   // when something last came
+	failed  error       // why nothing more comes
+	stopped bool        // what comes now is left to be sent again
+	hands   map[*hand]bool
+	signs   *time.Timer // nil while there is nothing to be kept
 }
 
 // hand is what is handled together.
@@ -77,24 +78,28 @@ func (f *flow) drain() {
 	}
 }
 
-// stop ends the flow.
-func (f *flow) stop() {
+// stop ends the flow, and gives what is still here: nobody says any more that it is.
+func (f *flow) stop() (left []*delivery) {
 	if err := f.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrBadSubscription) && !errors.Is(err, nats.ErrConnectionClosed) {
 		f.r.log.Debug("a pull could not be ended", "subject", f.subj, "error", err)
 	}
 	f.r.bus.nc.RemoveStatusListener(f.back)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.failed = errOver
+	f.stopped = true
 	if f.signs != nil {
 		f.signs.Stop()
 	}
+	return f.queue
 }
 
 // receive takes what the server sends: a message, or how it is with what was asked for.
 func (f *flow) receive(msg *nats.Msg) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.stopped {
+		return // it comes again
+	}
 	switch status := msg.Header.Get("Status"); {
 	case status == "" || len(msg.Data) > 0:
 		f.take(msg)
@@ -357,6 +362,10 @@ const alive = tickWait / 3
 // keep has the server wait on for what has been here for a while.
 func (f *flow) keep() {
 	f.mu.Lock()
+	if f.stopped {
+		f.mu.Unlock()
+		return
+	}
 	kept := append([]*delivery(nil), f.queue...)
 	for h := range maps.Keys(f.hands) {
 		kept = append(kept, h.msgs...)

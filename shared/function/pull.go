@@ -43,8 +43,7 @@ func (r *Running) pull(ctx context.Context, m *meter, p pulling) error {
 	}
 	// Only once the server knows that nobody listens here: else they would come straight back.
 	var left []*delivery
-	defer func() { giveBack(r, left) }()
-	defer f.stop()
+	defer func() { giveBack(r, append(f.stop(), left...)) }()
 	defer context.AfterFunc(ctx, f.drain)()
 	m.setTrouble(nil)
 	var mu sync.Mutex // of left
@@ -54,7 +53,6 @@ func (r *Running) pull(ctx context.Context, m *meter, p pulling) error {
 		left = append(left, msgs...)
 	}
 	var inHand sync.WaitGroup
-	defer func() { leave(f.rest()) }()
 	defer inHand.Wait()
 	previous, none := context.WithCancel(context.Background()) // ends when the batch before is handled
 	none()
