@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/linkproxy"
 	"github.com/auroramesh/auroramesh/shared/natstest"
@@ -209,4 +210,42 @@ func TestAFunctionWhoseConnectionIsLostAsItStartsGoesOn(t *testing.T) {
 		_, err := function.Ask(ctx(t), b, site, function.HealthEndpoint("heartbeat"), struct{}{})
 		return err == nil
 	})
+}
+
+// While its own connection is lost a function knows nothing of the others, and does not say
+// that they do not run: not while the server is away, and not when it is back before them.
+func TestWhoHasLostNATSSaysSoOfNobodyElse(t *testing.T) {
+	t.Parallel()
+	s := startGuarded(t, "right")
+	c, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	b, err := function.Connect(c, natstest.Identity(site), "gateway", s.ClientURL(), slog.New(slog.DiscardHandler), nats.UserInfo("functions", "right"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Conn().Close)
+	endpoint := function.Endpoint[struct{}, struct{}]{Function: "alertintake", Name: "raise"}
+	ask := func(ctx context.Context) error {
+		_, err := function.Ask(ctx, b, site, endpoint, struct{}{})
+		return err
+	}
+	if err := ask(c); err == nil || err.Error() != "no replica of the function alertintake runs at site-a" {
+		t.Errorf("with NATS: %v", err)
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	natstest.Eventually(t, "the connection is lost", func() bool { return !b.Conn().IsConnected() })
+	soon, over := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer over()
+	away := ask(soon)
+	back := make(chan error)
+	buffered, _ := b.Conn().Buffered()
+	go func() { back <- ask(c) }()
+	natstest.Eventually(t, "the next question waits for the server", func() bool { n, _ := b.Conn().Buffered(); return n > buffered })
+	natstest.StartPlain(t, s.options("right"))
+	for when, err := range map[string]error{"while the server is away": away, "once it is back": <-back} {
+		if !fault.Is(err, fault.Unavailable) || err.Error() != "NATS cannot be reached" {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
 }

@@ -44,7 +44,7 @@ const DefaultAskTimeout = 5 * time.Second
 
 // Ask puts a question to a function of a site and waits for the answer. The
 // error is a [fault.Error]: the one that the function gave, Unavailable where no
-// replica of it lives, Timeout where none answered before ctx ended, Forbidden where the server let no
+// replica of it lives or the connection to NATS is lost, Timeout where none answered before ctx ended, Forbidden where the server let no
 // question through.
 func Ask[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e Endpoint[Req, Res], req Req) (Res, error) {
 	var res Res
@@ -85,23 +85,26 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 			return nil, err
 		}
 	}
-	before := b.nc.LastError()
+	before, connected := b.nc.LastError(), b.nc.IsConnected()
 	request, inParts := b.nc.RequestMsgWithContext, b.large.has(msg.Subject)
 	if inParts {
 		request = b.askInParts
 	}
 	answer, err := request(ctx, msg)
+	silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 	switch {
+	case (silent || errors.Is(err, nats.ErrNoResponders)) && !(connected && b.nc.IsConnected()): // it says nothing of the function
+		return nil, noNATS()
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fault.New(fault.Unavailable, "no replica of the function %s runs at %s", e.Function, site)
 	case errors.Is(err, context.DeadlineExceeded) && b.refused(before, msg.Subject):
 		return nil, fault.New(fault.Forbidden, "the NATS server does not let this site ask %s", msg.Subject)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+	case silent:
 		return nil, fault.New(fault.Timeout, "the function %s at %s did not answer in time", e.Function, site)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return nil, fault.New(fault.TooLarge, "the request of %d bytes is over the %d bytes that a message may have", len(data), b.nc.MaxPayload())
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrDisconnected):
-		return nil, fault.New(fault.Unavailable, "NATS cannot be reached")
+		return nil, noNATS()
 	case err != nil:
 		return nil, fmt.Errorf("asking %s.%s at %s: %w", e.Function, e.Name, site, err)
 	}
@@ -122,6 +125,8 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 	}
 	return answer.Data, nil
 }
+
+func noNATS() error { return fault.New(fault.Unavailable, "NATS cannot be reached") }
 
 // HeaderRequestID carries the id of the HTTP request behind a message, so that
 // one request can be followed through every function's log.
