@@ -88,7 +88,9 @@ func (p leafPair) pages(t *testing.T, n, size int) {
 	random := rand.NewChaCha8([32]byte{})
 	for i := range n {
 		raw := make([]byte, size/2)
-		random.Read(raw) // what repeats itself is made small on a leafnode
+		if _, err := random.Read(raw); err != nil { // what repeats itself is made small on a leafnode
+			t.Fatal(err)
+		}
 		data, err := json.Marshal(page{i, hex.EncodeToString(raw)})
 		if err != nil {
 			t.Fatal(err)
