@@ -26,6 +26,7 @@ import (
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/certificate"
+	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/oidc"
@@ -118,9 +119,9 @@ func newGateway(c Config) *gateway {
 		metrics: newMetrics(c.Registry, c.Site.ID), streams: make(chan struct{}, maxEventStreams), routes: newRoutes(),
 		known: newKnown(c.Now), rates: newRates(c.RatePerSecond, c.Now), signIns: newRates(signInRate, c.Now),
 	}
-	g.audit = &gatherer[access.Entry, struct{}]{asks: ask.AppendAudit.Function, send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
-	g.intake = &gatherer[[]byte, ask.AlertRaised]{asks: ask.RaiseAlerts.Function, send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, second: worthSecond, patience: gatherPatience}
-	g.topology = &gatherer[ask.None, encoded[federation.Topology]]{asks: ask.Topology.Function, send: g.showTopology, most: maxShared, size: func(ask.None) int { return 0 }, patience: gatherPatience}
+	g.audit = &gatherer[access.Entry, struct{}]{late: g.late(ask.AppendAudit.Function), send: g.writeAudit, most: maxAuditBatch, mostBytes: MaxBody, size: func(access.Entry) int { return 0 }, patience: gatherPatience}
+	g.intake = &gatherer[[]byte, ask.AlertRaised]{late: g.late(ask.RaiseAlerts.Function), send: g.raiseAll, most: ask.MaxRaising, mostBytes: ask.MaxRaisingBytes, size: func(item []byte) int { return len(item) }, second: worthSecond, patience: gatherPatience}
+	g.topology = &gatherer[ask.None, encoded[federation.Topology]]{late: g.late(ask.Topology.Function), send: g.showTopology, most: maxShared, size: func(ask.None) int { return 0 }, patience: gatherPatience}
 	g.registerSignIn(g.routes)
 	g.console = console.New(console.Config{Site: c.Site, Base: g.base, Bus: c.Bus, Log: c.Log, Now: c.Now, Failed: noteCause, StyleGuide: c.StyleGuide})
 	for pattern, page := range g.console.Routes() {
@@ -162,6 +163,16 @@ func askingFor(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithDeadline(ctx, x.asksUntil)
 	}
 	return context.WithTimeout(ctx, AskTimeout)
+}
+
+// late is what to tell where a function has not answered in time, as [function.Ask] does.
+func (g *gateway) late(name string) func() error {
+	return func() error {
+		if !g.bus.Conn().IsConnected() {
+			return fault.New(fault.Unavailable, "NATS cannot be reached")
+		}
+		return fault.New(fault.Timeout, "the function %s at %s did not answer in time", name, g.site.ID)
+	}
 }
 
 // put puts a question to a function of this site, see [askingFor].

@@ -6,16 +6,14 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/auroramesh/auroramesh/shared/fault"
 )
 
 // gatherer sends what requests have for a function as it comes, and what comes
 // meanwhile together: so a thousand requests at once are a few messages and a few
 // transactions, and one that is alone waits for nobody.
 type gatherer[T, R any] struct {
-	// asks is the function that answers, for errors.
-	asks string
+	// late is what to tell who has not had an answer in time.
+	late func() error
 	// send gets the answers to items, one for each; the context is that of the first, [detached]:
 	// what is sent is done whether or not anybody waits for it.
 	send func(ctx context.Context, items []T) ([]R, error)
@@ -59,7 +57,7 @@ func (g *gatherer[T, R]) put(ctx context.Context, item T) (R, error) {
 	case <-ctx.Done():
 		var none R
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return none, fault.New(fault.Timeout, "the function %s did not answer in time", g.asks)
+			return none, g.late()
 		}
 		return none, ctx.Err()
 	}

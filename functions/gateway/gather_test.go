@@ -138,14 +138,14 @@ func TestAMessageThatIsLostHoldsNoOtherUp(t *testing.T) {
 
 func TestNobodyWaitsLongerThanTheRequestHas(t *testing.T) {
 	h := hold(time.Hour)
-	h.asks = "alertintake"
+	h.late = func() error { return fault.New(fault.Timeout, "too late") }
 	ctx, cancel := context.WithCancel(t.Context())
 	sent := make(chan error)
 	go func() { _, err := h.put(ctx, "sent"); sent <- err }()
 	<-h.sent
 	late, over := context.WithDeadline(t.Context(), time.Now())
 	defer over()
-	if _, err := h.put(late, "late"); !fault.Is(err, fault.Timeout) || err.Error() != "the function alertintake did not answer in time" {
+	if _, err := h.put(late, "late"); !fault.Is(err, fault.Timeout) || err.Error() != "too late" {
 		t.Errorf("%v", err)
 	}
 	cancel()
@@ -192,7 +192,7 @@ func TestARecordThatNobodyTakesDoesNotHoldTheAnswerUp(t *testing.T) {
 	let := make(chan struct{})
 	defer close(let)
 	g := &gateway{log: slog.New(slog.NewTextHandler(log, nil)), now: time.Now}
-	g.audit = &gatherer[access.Entry, struct{}]{asks: "access", most: 1, size: func(access.Entry) int { return 0 }, patience: time.Hour, send: func(context.Context, []access.Entry) ([]struct{}, error) {
+	g.audit = &gatherer[access.Entry, struct{}]{late: func() error { return fault.New(fault.Timeout, "too late") }, most: 1, size: func(access.Entry) int { return 0 }, patience: time.Hour, send: func(context.Context, []access.Entry) ([]struct{}, error) {
 		<-let
 		return make([]struct{}, 1), nil
 	}}
@@ -206,7 +206,7 @@ func TestARecordThatNobodyTakesDoesNotHoldTheAnswerUp(t *testing.T) {
 	if w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), "the function alertintake") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if !strings.Contains(log.String(), `error="the function access did not answer in time"`) { // and not that the client went away
+	if !strings.Contains(log.String(), `error="too late"`) { // and not that the client went away
 		t.Errorf("the log says %s", log)
 	}
 }
