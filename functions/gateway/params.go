@@ -78,7 +78,8 @@ const tlpFormat = "tlp"
 
 func checkParam(wrong *fault.Fields, p *huma.Param, value string) {
 	s := p.Schema
-	ok, allowed := true, ""
+	var ok bool
+	allowed := "" // where it is not what the form says
 	switch {
 	case s.Type == huma.TypeInteger:
 		n, err := strconv.ParseUint(value, 10, 64)

@@ -197,7 +197,11 @@ func TestAPeerIsAnsweredThoughItsLinksCannotBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer st.Close()
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if _, err := st.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +211,11 @@ func TestAPeerIsAnsweredThoughItsLinksCannotBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if _, err := db.ExecContext(t.Context(), `UPDATE links SET probe = 'damaged' WHERE id = ?`, federation.LinkID(own, "site-c")); err != nil {
 		t.Fatal(err)
 	}

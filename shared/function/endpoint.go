@@ -91,9 +91,10 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 		request = b.askInParts
 	}
 	answer, err := request(ctx, msg)
+	connected = connected && b.nc.IsConnected()
 	silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 	switch {
-	case (silent || errors.Is(err, nats.ErrNoResponders)) && !(connected && b.nc.IsConnected()): // it says nothing of the function
+	case (silent || errors.Is(err, nats.ErrNoResponders)) && !connected: // it says nothing of the function
 		return nil, noNATS()
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fault.New(fault.Unavailable, "no replica of the function %s runs at %s", e.Function, site)

@@ -88,7 +88,11 @@ func TestADamagedSQLiteIsUnavailable(t *testing.T) {
 	}
 	s, err := Open(t.Context(), "sqlite:"+path)
 	if err == nil {
-		defer s.Close()
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		err = s.Ready(t.Context())
 	}
 	isFault(t, err, fault.Unavailable, broken)
