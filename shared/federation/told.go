@@ -15,11 +15,11 @@ const (
 )
 
 // Differs reports whether a peer that was told a view is to be told this one.
-func (v LinkView) Differs(told LinkView) bool {
-	if v.Status != told.Status || v.Cause != told.Cause || v.Relayed != told.Relayed {
+func (l LinkView) Differs(told LinkView) bool {
+	if l.Status != told.Status || l.Cause != told.Cause || l.Relayed != told.Relayed {
 		return true
 	}
-	now, then := v.Latency, told.Latency
+	now, then := l.Latency, told.Latency
 	if now == nil || then == nil {
 		return now != then
 	}
