@@ -63,7 +63,7 @@ func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
 			want += "did you mean " + near + "? There are "
 		}
 		want += "ingest, ingest-processor, "
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasSuffix(err.Error(), "or for several at once: intake, query, queue, pull, relay, detect") {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasSuffix(err.Error(), "or for several at once: intake, query, queue, pull, regions, relay, detect") {
 			t.Errorf("got %v, want %s with the groups", err, want)
 		}
 	}

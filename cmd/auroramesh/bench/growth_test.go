@@ -31,11 +31,11 @@ func TestGrowthIsTheExponentOfWhatOneCosts(t *testing.T) {
 func TestGrowthThatCannotBeMeasuredIsRefused(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]Options{
-		`scale: "0.005" is not allowed: a number from 0.01 to 10`:                              {Scale: 0.005, Rounds: 1},
-		`scale: "20" is not allowed: a number from 0.01 to 10`:                                 {Scale: 20, Rounds: 1},
-		`name: "idle" is not allowed: only these have a size that can grow: ingest, `:          {Names: []string{"idle"}, Scale: 1, Rounds: 1},
-		`name: "detect, start" is not allowed: only these have a size that can grow: ingest, `: {Names: []string{"detect", "intake", "start"}, Scale: 1, Rounds: 1},
-		`relay-200, gossip, or for several at once: intake, query, queue, pull, relay`:         {Names: []string{"detect"}, Scale: 1, Rounds: 1},
+		`scale: "0.005" is not allowed: a number from 0.01 to 10`:                               {Scale: 0.005, Rounds: 1},
+		`scale: "20" is not allowed: a number from 0.01 to 10`:                                  {Scale: 20, Rounds: 1},
+		`name: "idle" is not allowed: only these have a size that can grow: ingest, `:           {Names: []string{"idle"}, Scale: 1, Rounds: 1},
+		`name: "detect, start" is not allowed: only these have a size that can grow: ingest, `:  {Names: []string{"detect", "intake", "start"}, Scale: 1, Rounds: 1},
+		`relay-200, gossip, or for several at once: intake, query, queue, pull, regions, relay`: {Names: []string{"detect"}, Scale: 1, Rounds: 1},
 	} {
 		if _, err := RunGrowth(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, without %s", err, want)
