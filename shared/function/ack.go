@@ -20,7 +20,7 @@ type delivery struct {
 	meta nats.MsgMetadata // what the server said of it
 	at   time.Time        // when it came
 	nc   *nats.Conn
-	to   string // where it is acknowledged
+	to   string // where it is acknowledged; empty where no stream has sent it
 
 	mu   sync.Mutex
 	done bool
@@ -29,6 +29,9 @@ type delivery struct {
 // waiting reports whether the consumer had more when it sent the message.
 func (d *delivery) waiting() bool { return d.meta.NumPending > 0 }
 
+// streamed reports whether it comes from a stream, as anything honest does.
+func (d *delivery) streamed() bool { return d.to != "" }
+
 // end says the last thing about the message, once.
 func (d *delivery) end(body string) error {
 	d.mu.Lock()
@@ -36,8 +39,10 @@ func (d *delivery) end(body string) error {
 	if d.done {
 		return jetstream.ErrMsgAlreadyAckd
 	}
-	if err := d.nc.Publish(d.to, []byte(body)); err != nil {
-		return err
+	if d.streamed() {
+		if err := d.nc.Publish(d.to, []byte(body)); err != nil {
+			return err
+		}
 	}
 	d.done = true
 	return nil
@@ -60,7 +65,7 @@ func (d *delivery) term(reason string) error { return d.end("+TERM " + oneLine(r
 func (d *delivery) inProgress() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.done {
+	if d.done || !d.streamed() {
 		return nil
 	}
 	return d.nc.Publish(d.to, []byte("+WPI"))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -49,8 +50,11 @@ func (r *Running) bury(m *meter, o options, s Source, msg *delivery, reason erro
 			letter.Header.Set(h, v)
 		}
 	}
-	letter.Header.Set(HeaderSequence, fmt.Sprint(msg.meta.Sequence.Stream))
-	id := fmt.Sprintf("%s/%d/%d", s, msg.meta.Sequence.Stream, msg.meta.Timestamp.UnixNano())
+	id := uuid.NewString() // what no stream has sent has no place there
+	if msg.streamed() {
+		letter.Header.Set(HeaderSequence, fmt.Sprint(msg.meta.Sequence.Stream))
+		id = fmt.Sprintf("%s/%d/%d", s, msg.meta.Sequence.Stream, msg.meta.Timestamp.UnixNano())
+	}
 	if _, err := r.bus.js.PublishMsg(ctx, letter, jetstream.WithMsgID(id)); err != nil {
 		if errors.Is(err, jetstream.ErrNoStreamResponse) { // it may have been deleted
 			err = errors.Join(err, r.ensureDeadLetters(ctx))

@@ -114,11 +114,12 @@ func (f *flow) receive(msg *nats.Msg) {
 
 // take puts a message that has come into the queue.
 func (f *flow) take(msg *nats.Msg) {
-	now := time.Now()
+	now, to := time.Now(), ""
 	meta, err := msg.Metadata()
-	if err != nil {
-		f.r.log.Warn("what a consumer sent is no message of it", "subject", msg.Subject, "error", err)
-		return
+	if err != nil { // whoever is between has made it up, and it is refused as such
+		meta = &nats.MsgMetadata{}
+	} else {
+		to = f.to(msg.Reply)
 	}
 	f.heard = now
 	f.answered()
@@ -126,7 +127,7 @@ func (f *flow) take(msg *nats.Msg) {
 	f.since++
 	f.more = meta.NumPending > 0
 	f.window.take(msg.Size(), f.more, now)
-	f.queue = append(f.queue, &delivery{msg: msg, meta: *meta, at: now, nc: f.r.bus.nc, to: f.to(msg.Reply)})
+	f.queue = append(f.queue, &delivery{msg: msg, meta: *meta, at: now, nc: f.r.bus.nc, to: to})
 	f.queued += msg.Size()
 	if f.signs == nil {
 		f.signs = time.AfterFunc(alive, f.keep)
