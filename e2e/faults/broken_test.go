@@ -18,14 +18,14 @@ var breakages = map[string]breakage{
 	// Every alert of a peer gets an identity of its own, so that the index has nothing to refuse.
 	"dedup": {"shared/federation/share.go", "a.DedupHash = ReplayHash(s.OriginSite, s.OriginID)", "a.DedupHash = ReplayHash(s.OriginSite, id)"},
 	// What is to be published is taken out of the outbox before the server has it.
-	"outbox": {"functions/alertrelay/alertrelay.go", "sequences, failed := r.bus.Store(ctx, msgs)", `early := make([]store.Confirmed, len(queued))
+	"outbox": {"functions/alertrelay/alertrelay.go", "sequences, err := r.bus.Store(ctx, msgs)", `early := make([]store.Confirmed, len(queued))
 	for i, q := range queued {
 		early[i] = store.Confirmed{Queued: q, Sequence: 1}
 	}
 	if _, err := r.store.Published(ctx, r.now(), early); err != nil {
 		return nil, err
 	}
-	sequences, failed := r.bus.Store(ctx, msgs)`},
+	sequences, err := r.bus.Store(ctx, msgs)`},
 	// A batch is acknowledged before it is handed over.
 	"acknowledgement": {"shared/function/consume.go", "base := context.WithValue(r.base, sourceKey{}, s)", `base := context.WithValue(r.base, sourceKey{}, s)
 	for _, msg := range kept {
