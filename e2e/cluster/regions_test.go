@@ -60,15 +60,7 @@ func newRegions(t *testing.T, env map[string]string) *regions {
 	leaf, route, gateway := ports[:3], ports[3:6], ports[6:]
 	var lines []string
 	for i := range relays {
-		p, err := linkproxy.Listen(local(0), local(gateway[i]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := p.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+		p := natstest.Line(t, local(gateway[i]))
 		r.gateways, lines = append(r.gateways, p), append(lines, p.Addr())
 	}
 	for i, relay := range relays {

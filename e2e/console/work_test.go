@@ -177,15 +177,7 @@ func (s *sites) pagesOfALinkAndASite(t *testing.T) {
 
 // aPageSaysThatItIsOld reaches the site over a line of its own, which is cut and healed.
 func (s *sites) aPageSaysThatItIsOld(t *testing.T) {
-	line, err := linkproxy.Listen("127.0.0.1:0", strings.TrimPrefix(s.Sites[0].API, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := line.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	line := natstest.Line(t, strings.TrimPrefix(s.Sites[0].API, "http://"))
 	for _, path := range []string{"/", "/alerts"} {
 		p := s.browser.Open(t, "http://"+line.Addr()+path, browsertest.Desk)
 		p.Await("the page is live", `document.body.classList.contains('live') && document.querySelector('#banner').hidden`)

@@ -37,9 +37,9 @@ func (d *deployed) start(t *testing.T, p programs, dir, conf string) {
 	d.workers[0] = []*process{server, run(t, dir, "functions", d.env, p.auroramesh, "run")}
 }
 
-// Two relays and two sites. Each relay is killed in turn, so that whichever the sites are
-// at, it is lost once. Then a site is revoked, and the other says why it is away.
-func TestSitesOutliveTheLossOfAnyRelay(t *testing.T) {
+// amongRelays is a new authority of which site-a is the primary, and its command `auroramesh site`.
+func amongRelays(t *testing.T) (p programs, dir string, site func(args ...string) string) {
+	t.Helper()
 	if os.Getenv(wanted) == "" {
 		t.Skip("SKIPPED, NOT RUN AS DEPLOYED: set " + wanted + "=1")
 	}
@@ -47,11 +47,36 @@ func TestSitesOutliveTheLossOfAnyRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "sites")
-	site := func(args ...string) string {
+	dir = filepath.Join(t.TempDir(), "sites")
+	site = func(args ...string) string {
+		t.Helper()
 		return string(command(t, nil, p.auroramesh, append([]string{"site"}, append(args, "--dir", dir)...)...))
 	}
 	site("init", "--primary", "site-a")
+	return p, dir, site
+}
+
+// isRevoked holds what the revocation of site-b said to have reached both relays, and waits until site-a says why it is away.
+func isRevoked(t *testing.T, a *deployed, said string, relays ...string) {
+	t.Helper()
+	if want := "Cut: the leafnode of spiffe://auroramesh/site/site-b/"; !strings.Contains(said, want) {
+		t.Errorf("site revoke says %q, without %q", said, want)
+	}
+	for _, name := range relays {
+		if want := "The NATS server " + name + " is up to date."; !strings.Contains(said, want) {
+			t.Errorf("site revoke says %q, without %q", said, want)
+		}
+	}
+	natstest.Within(t, patience, "site-a says that site-b is refused", func() bool {
+		top, err := a.api[0].Topology(t.Context())
+		return err == nil && len(top.Links) == 1 && top.Links[0].Status == federation.Down && top.Links[0].Cause == federation.AuthRefused
+	})
+}
+
+// Two relays and two sites. Each relay is killed in turn, so that whichever the sites are
+// at, it is lost once. Then a site is revoked, and the other says why it is away.
+func TestSitesOutliveTheLossOfAnyRelay(t *testing.T) {
+	p, dir, site := amongRelays(t)
 	hubs, routes := []string{address(freePort(t)), address(freePort(t))}, []string{address(freePort(t)), address(freePort(t))}
 	relays := []string{"relay-1", "relay-2"}
 	for i, name := range relays {
@@ -76,33 +101,13 @@ func TestSitesOutliveTheLossOfAnyRelay(t *testing.T) {
 		servers[i] = serve(t, p, filepath.Join(dir, name), nats.RelayFile)
 	}
 
-	said := site("revoke", "site-b")
-	for _, want := range []string{"Cut: the leafnode of spiffe://auroramesh/site/site-b/", "The NATS server relay-1 is up to date.", "The NATS server relay-2 is up to date."} {
-		if !strings.Contains(said, want) {
-			t.Errorf("site revoke says %q, without %q", said, want)
-		}
-	}
-	natstest.Within(t, patience, "site-a says that site-b is refused", func() bool {
-		top, err := a.api[0].Topology(t.Context())
-		return err == nil && len(top.Links) == 1 && top.Links[0].Status == federation.Down && top.Links[0].Cause == federation.AuthRefused
-	})
+	isRevoked(t, a, site("revoke", "site-b"), "relay-1", "relay-2")
 }
 
 // Two regions of a relay and a site each. What is raised in one comes to the other, and a
 // site that is revoked is cut in its region and refused there, which the other is told.
 func TestASiteIsRevokedInEveryRegion(t *testing.T) {
-	if os.Getenv(wanted) == "" {
-		t.Skip("SKIPPED, NOT RUN AS DEPLOYED: set " + wanted + "=1")
-	}
-	p, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(t.TempDir(), "sites")
-	site := func(args ...string) string {
-		return string(command(t, nil, p.auroramesh, append([]string{"site"}, append(args, "--dir", dir)...)...))
-	}
-	site("init", "--primary", "site-a")
+	p, dir, site := amongRelays(t)
 	north := address(freePort(t))
 	for _, relay := range [][]string{
 		{"north-1", "--region", "north", "--gateway-listen", north},
@@ -121,14 +126,5 @@ func TestASiteIsRevokedInEveryRegion(t *testing.T) {
 	crosses(t, b, a, 0, "to the north")
 	crosses(t, a, b, 0, "to the south")
 
-	said := site("revoke", "site-b")
-	for _, want := range []string{"Cut: the leafnode of spiffe://auroramesh/site/site-b/", "The NATS server north-1 is up to date.", "The NATS server south-1 is up to date."} {
-		if !strings.Contains(said, want) {
-			t.Errorf("site revoke says %q, without %q", said, want)
-		}
-	}
-	natstest.Within(t, patience, "site-a says that site-b is refused", func() bool {
-		top, err := a.api[0].Topology(t.Context())
-		return err == nil && len(top.Links) == 1 && top.Links[0].Status == federation.Down && top.Links[0].Cause == federation.AuthRefused
-	})
+	isRevoked(t, a, site("revoke", "site-b"), "north-1", "south-1")
 }

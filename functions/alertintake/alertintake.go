@@ -128,7 +128,7 @@ func (i intake) storeEach(ctx context.Context, all []store.Raising) []became {
 			each[n].RaisedAlert = r
 			i.tally(raised.Gates, r)
 		}
-		i.publish(ctx, raised.Queued)
+		outbox.Publish(ctx, i.bus, i.log, raised.Queued)
 	case len(all) == 1 || mendable(err):
 		for n := range each {
 			each[n].err = err
@@ -229,22 +229,6 @@ func (i intake) fitting(answers []ask.AlertRaised) []ask.AlertRaised {
 // puts around it, and for the headers.
 func (i intake) most() int { return int(i.bus.Conn().MaxPayload()) - 64<<10 }
 
-// publish has what was put into the outbox published. Where that fails it is as with
-// [intake.nudge].
-func (i intake) publish(ctx context.Context, queued []store.Queued) {
-	if err := outbox.Publish(i.bus, queued); err != nil {
-		i.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
-	}
-}
-
-// nudge has the outbox emptied now. Where that fails the alert is safe, and
-// alertrelay looks by itself: it only comes later.
-func (i intake) nudge(ctx context.Context) {
-	if err := i.bus.Nudge(outbox.Function); err != nil {
-		i.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
-	}
-}
-
 func (i intake) update(ctx context.Context, u ask.AlertUpdate) (federation.Alert, error) {
 	gates, err := i.gates(ctx)
 	if err != nil {
@@ -264,7 +248,7 @@ func (i intake) update(ctx context.Context, u ask.AlertUpdate) (federation.Alert
 	if changed && a.Origin == nil {
 		i.count(gates, a)
 	}
-	i.nudge(ctx)
+	outbox.Nudge(ctx, i.bus, i.log)
 	return a, nil
 }
 

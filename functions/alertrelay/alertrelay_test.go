@@ -3,7 +3,9 @@ package alertrelay_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,6 +63,16 @@ func (r relaying) handOver(work any) {
 	r.Helper()
 	if err := r.bus.HandOver(outbox.Function, outbox.Shared, work); err != nil {
 		r.Fatal(err)
+	}
+}
+
+// putOut has published what was put into the outbox, as those do who put it there.
+func (r relaying) putOut(queued []store.Queued) {
+	r.Helper()
+	var log strings.Builder
+	outbox.Publish(r.Context(), r.bus, slog.New(slog.NewTextHandler(&log, nil)), queued)
+	if log.Len() > 0 {
+		r.Fatal(log.String())
 	}
 }
 
@@ -138,9 +150,7 @@ func TestEventsThatAreHandedOverLeaveTheOutbox(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := outbox.Publish(r.bus, raised.Queued); err != nil {
-			t.Fatal(err)
-		}
+		r.putOut(raised.Queued)
 	}
 	r.until() // no alerts
 	s, err := r.bus.JetStream().Stream(t.Context(), subject.EventStream(own))
@@ -150,9 +160,7 @@ func TestEventsThatAreHandedOverLeaveTheOutbox(t *testing.T) {
 
 	// They are not read from the outbox again: this is in none.
 	elsewhere := store.EventMessage(own, federation.Event{Kind: federation.AlertStored, At: time.Now()}, "elsewhere")
-	if err := outbox.Publish(r.bus, []store.Queued{{ID: 4711, Outgoing: elsewhere}}); err != nil {
-		t.Fatal(err)
-	}
+	r.putOut([]store.Queued{{ID: 4711, Outgoing: elsewhere}})
 	natstest.Eventually(t, "an event that is in no outbox is published", func() bool {
 		info, err := s.Info(t.Context())
 		return err == nil && info.State.Msgs == events+1

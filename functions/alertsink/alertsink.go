@@ -169,19 +169,11 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	for origin, n := range origins {
 		s.count(origin, *n)
 	}
-	s.publish(ctx, got.Queued)
+	outbox.Publish(ctx, s.bus, s.log, got.Queued)
 	if len(refused) > 0 {
 		return refused
 	}
 	return nil
-}
-
-// publish has what was put into the outbox published. Where that fails the batch is
-// committed all the same, and alertrelay looks by itself: it only comes later.
-func (s sink) publish(ctx context.Context, queued []store.Queued) {
-	if err := outbox.Publish(s.bus, queued); err != nil {
-		s.log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
-	}
 }
 
 // tally counts what became of the alerts of one origin.

@@ -26,7 +26,6 @@ import (
 	"github.com/auroramesh/auroramesh/shared/access"
 	"github.com/auroramesh/auroramesh/shared/ask"
 	"github.com/auroramesh/auroramesh/shared/certificate"
-	"github.com/auroramesh/auroramesh/shared/fault"
 	"github.com/auroramesh/auroramesh/shared/federation"
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/oidc"
@@ -165,14 +164,9 @@ func askingFor(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, AskTimeout)
 }
 
-// late is what to tell where a function has not answered in time, as [function.Ask] does.
+// late is what to tell where a function has not answered in time.
 func (g *gateway) late(name string) func() error {
-	return func() error {
-		if !g.bus.Conn().IsConnected() {
-			return fault.New(fault.Unavailable, "NATS cannot be reached")
-		}
-		return fault.New(fault.Timeout, "the function %s at %s did not answer in time", name, g.site.ID)
-	}
+	return func() error { return function.Late(g.bus, g.site.ID, name) }
 }
 
 // put puts a question to a function of this site, see [askingFor].

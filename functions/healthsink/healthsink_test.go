@@ -193,18 +193,7 @@ func TestGossipThatDoesNotFitWithTheEchoesHasThePeersProbed(t *testing.T) {
 // What fails once the gossip is committed keeps nothing from the functions that go on with it.
 func TestAPeerIsAnsweredThoughItsLinksCannotBeRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "site.db")
-	st, err := store.Open(t.Context(), "sqlite:"+path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := st.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	st := storetest.OpenAt(t, path)
 	now := time.Now()
 	storetest.Knows(t, st, own, "site-c", now)
 	db, err := sql.Open("sqlite", path)

@@ -148,15 +148,7 @@ func TestWhatTheServerTellsOfALeafnodeMarksAndHealsTheLinkWithoutATick(t *testin
 	if err != nil {
 		t.Fatal(err)
 	}
-	line, err := linkproxy.Listen("127.0.0.1:0", net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := line.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	line := natstest.Line(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port)))
 	b := natstest.StartLeaf(t, nats.DevLeaf, hub, func(o *server.Options) { o.LeafNode.Remotes[0].URLs[0].Host = line.Addr() })
 	link := probing(t, hub, "site-a", "site-b")
 	probing(t, b, "site-b", "site-a")

@@ -34,7 +34,7 @@ func newRegions(t *testing.T, sites ...federation.SiteID) regions {
 	r.realm, r.pairs = hubless(t, sites...)
 	region := func(name string, others ...nats.Gateway) (*server.Server, string, string) {
 		listen := free(t)
-		p := line(t, listen)
+		p := natstest.Line(t, listen)
 		r.lines = append(r.lines, p)
 		s, at := relay(t, r.Authority, nats.Server{Name: name + "-1", Region: name, GatewayListen: listen, GatewayAdvertise: p.Addr(), Gateways: others}, r.peers())
 		return s, at, p.Addr()
@@ -55,21 +55,6 @@ func free(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// line is one to a listener, that can be cut.
-func line(t *testing.T, to string) *linkproxy.Proxy {
-	t.Helper()
-	p, err := linkproxy.Listen("127.0.0.1:0", to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
 }
 
 // joined waits until the gateway goes both ways.
@@ -198,7 +183,7 @@ func TestServersThatKeepStreamsAreOneJetStreamAcrossAGateway(t *testing.T) {
 	var lines []*linkproxy.Proxy
 	var remotes []*server.RemoteGatewayOpts
 	for region, listen := range at {
-		p := line(t, listen)
+		p := natstest.Line(t, listen)
 		lines = append(lines, p)
 		remotes = append(remotes, &server.RemoteGatewayOpts{Name: region, URLs: server.RoutesFromStr("nats://" + p.Addr())})
 	}

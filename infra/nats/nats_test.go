@@ -339,15 +339,7 @@ func told(t *testing.T, sub *natsgo.Subscription, with string) {
 
 func TestEachServerTellsOfALeafnodeThatComesAndGoes(t *testing.T) {
 	hub, addr := hubAt(t, "")
-	proxy, err := linkproxy.Listen("127.0.0.1:0", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	proxy := natstest.Line(t, addr)
 	proxy.Set(linkproxy.Cut)
 	leaf := leafOf(t, proxy.Addr(), nil)
 	listen := func(s *server.Server, subj string) *natsgo.Subscription {

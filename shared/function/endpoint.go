@@ -101,7 +101,7 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 	case errors.Is(err, context.DeadlineExceeded) && b.refused(before, msg.Subject):
 		return nil, fault.New(fault.Forbidden, "the NATS server does not let this site ask %s", msg.Subject)
 	case silent:
-		return nil, fault.New(fault.Timeout, "the function %s at %s did not answer in time", e.Function, site)
+		return nil, late(e.Function, site)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return nil, fault.New(fault.TooLarge, "the request of %d bytes is over the %d bytes that a message may have", len(data), b.nc.MaxPayload())
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, nats.ErrConnectionReconnecting), errors.Is(err, nats.ErrDisconnected):
@@ -127,7 +127,20 @@ func Pass[Req, Res any](ctx context.Context, b *Bus, site federation.SiteID, e E
 	return answer.Data, nil
 }
 
+// Late is the error of [Ask] where the time to ask a function is over, for who waits no longer
+// for an answer that it shares with others.
+func Late(b *Bus, site federation.SiteID, function string) error {
+	if !b.nc.IsConnected() {
+		return noNATS()
+	}
+	return late(function, site)
+}
+
 func noNATS() error { return fault.New(fault.Unavailable, "NATS cannot be reached") }
+
+func late(function string, site federation.SiteID) error {
+	return fault.New(fault.Timeout, "the function %s at %s did not answer in time", function, site)
+}
 
 // HeaderRequestID carries the id of the HTTP request behind a message, so that
 // one request can be followed through every function's log.

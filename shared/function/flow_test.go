@@ -53,14 +53,7 @@ func joinedByALine(t *testing.T) leafPair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.line, err = linkproxy.Listen("127.0.0.1:0", net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.line.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	p.line = natstest.Line(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port)))
 	p.near = natstest.StartOptions(t, &server.Options{
 		ServerName: string(site), JetStreamDomain: string(site), StoreDir: t.TempDir(), PingInterval: time.Second, MaxPingsOut: 2,
 		LeafNode: server.LeafNodeOpts{ReconnectInterval: 100 * time.Millisecond, Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: p.line.Addr()}}}}},
@@ -68,7 +61,6 @@ func joinedByALine(t *testing.T) leafPair {
 	natstest.Joined(t, p.far, p.near)
 	p.own, p.peer = natstest.Bus(t, p.near, site, "observer"), natstest.Bus(t, p.far, "site-b", "origin")
 	p.publish = numbers(t, p.peer)
-	waitFor(t, p.peer, 5*time.Second)
 	p.from = source
 	p.from.Site = "site-b"
 	return p
@@ -122,6 +114,7 @@ func TestLargeMessagesAreUnderWayAFewAtATime(t *testing.T) {
 	t.Parallel()
 	const n, size = 90, 290 << 10
 	p := joinedByALine(t)
+	waitFor(t, p.peer, 5*time.Second)
 	p.pages(t, n, size)
 	var mu sync.Mutex
 	came, most, batch := 0, 0, 0
@@ -147,6 +140,7 @@ func TestANarrowLineStaysAndWhatCrossesItComesOnce(t *testing.T) {
 	t.Parallel()
 	const n = 500
 	p := joinedByALine(t)
+	waitFor(t, p.peer, 5*time.Second)
 	leafnode := p.leafnode(t)
 	p.line.Narrow(125_000)
 	p.pages(t, n, 2<<10)

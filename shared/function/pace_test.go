@@ -3,14 +3,11 @@ package function_test
 import (
 	"context"
 	"encoding/json"
-	"net"
-	"net/url"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/auroramesh/auroramesh/shared/function"
@@ -63,52 +60,22 @@ const (
 
 // calmPair is a site that pulls from a peer over a line, and is calm after a second.
 type calmPair struct {
-	line    *linkproxy.Proxy
-	own     *function.Bus
-	peer    *function.Bus
-	pulls   *asked
-	seen    *seen
-	told    chan string // what isNews was asked
-	publish func(string)
+	leafPair
+	pulls *asked
+	seen  *seen
+	told  chan string // what isNews was asked
 }
 
 func pullCalmly(t *testing.T) calmPair {
 	t.Helper()
-	far := natstest.StartOptions(t, &server.Options{
-		ServerName: "site-b", JetStreamDomain: "site-b", StoreDir: t.TempDir(), PingInterval: time.Second, MaxPingsOut: 2,
-		LeafNode: server.LeafNodeOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoAdvertise: true},
-	})
-	vars, err := far.Varz(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := linkproxy.Listen("127.0.0.1:0", net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := line.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	near := natstest.StartOptions(t, &server.Options{
-		ServerName: string(site), JetStreamDomain: string(site), StoreDir: t.TempDir(), PingInterval: time.Second, MaxPingsOut: 2,
-		LeafNode: server.LeafNodeOpts{ReconnectInterval: 100 * time.Millisecond, Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: line.Addr()}}}}},
-	})
-	natstest.Eventually(t, "the sites are joined", func() bool { return far.NumLeafNodes() == 1 && near.NumLeafNodes() == 1 })
-
-	p := calmPair{line: line, own: natstest.Bus(t, near, site, "observer"), pulls: &asked{}, seen: &seen{}, told: make(chan string, 10)}
-	p.peer = natstest.Bus(t, far, "site-b", "origin")
-	p.publish = numbers(t, p.peer)
+	p := calmPair{leafPair: joinedByALine(t), pulls: &asked{}, seen: &seen{}, told: make(chan string, 10)}
 	if _, err := p.peer.Conn().Subscribe("$JS.API.CONSUMER.MSG.NEXT.NUMBERS.reader", p.pulls.note); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.peer.Conn().Flush(); err != nil {
 		t.Fatal(err)
 	}
-	from := source
-	from.Site = "site-b"
-	r, _ := start(t, near, function.Function{Name: "reader", Triggers: []function.Trigger{function.Consume(from,
+	r, _ := start(t, p.near, function.Function{Name: "reader", Triggers: []function.Trigger{function.Consume(p.from,
 		func(_ context.Context, ns []number) error { p.seen.add(ns...); return nil }, function.Batch(100, 10*time.Millisecond),
 		function.Calm(time.Second, func(_ string, data []byte) bool { p.told <- string(data); return string(data) == "news" }, "links.>"))}})
 	ready(t, r)

@@ -277,15 +277,7 @@ func TestAMessageThatIsTooLargeHoldsNothingBackThatIsBeforeIt(t *testing.T) {
 func TestABatchWhoseAnswerIsLostWithTheConnectionFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, site)
-	line, err := linkproxy.Listen("127.0.0.1:0", strings.TrimPrefix(s.ClientURL(), "nats://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := line.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	line := natstest.Line(t, strings.TrimPrefix(s.ClientURL(), "nats://"))
 	b, err := function.Connect(ctx(t), natstest.Identity(site), "sender", "nats://"+line.Addr(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

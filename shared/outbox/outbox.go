@@ -4,7 +4,9 @@
 package outbox
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/auroramesh/auroramesh/shared/function"
 	"github.com/auroramesh/auroramesh/shared/store"
@@ -26,8 +28,9 @@ const (
 // the outbox with less work.
 const maxHanded = 64 << 10
 
-// Publish has published what was put into the outbox and committed.
-func Publish(bus *function.Bus, queued []store.Queued) error {
+// Publish has published what was put into the outbox and committed. That it could not be
+// handed over is logged, and is no failure of who committed it.
+func Publish(ctx context.Context, bus *function.Bus, log *slog.Logger, queued []store.Queued) {
 	var shared, told []store.Queued
 	bytes := 0
 	for _, q := range queued {
@@ -39,9 +42,21 @@ func Publish(bus *function.Bus, queued []store.Queued) error {
 		}
 	}
 	if bytes > maxHanded {
-		return bus.Nudge(Function)
+		Nudge(ctx, bus, log)
+		return
 	}
-	return errors.Join(handOver(bus, Shared, shared), handOver(bus, Told, told))
+	warn(ctx, log, errors.Join(handOver(bus, Shared, shared), handOver(bus, Told, told)))
+}
+
+// Nudge has the outbox emptied, of what was put there without being handed over. It fails as [Publish] does.
+func Nudge(ctx context.Context, bus *function.Bus, log *slog.Logger) {
+	warn(ctx, log, bus.Nudge(Function))
+}
+
+func warn(ctx context.Context, log *slog.Logger, err error) {
+	if err != nil {
+		log.WarnContext(ctx, "alertrelay could not be nudged", "error", err)
+	}
 }
 
 func handOver(bus *function.Bus, as string, queued []store.Queued) error {

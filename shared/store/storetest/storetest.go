@@ -17,7 +17,13 @@ import (
 // Open is a new SQLite database with every migration, until the test ends.
 func Open(t testing.TB) *store.Store {
 	t.Helper()
-	st, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "site.db"))
+	return OpenAt(t, filepath.Join(t.TempDir(), "site.db"))
+}
+
+// OpenAt is [Open] with its file at path.
+func OpenAt(t testing.TB, path string) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), "sqlite:"+path)
 	if err != nil {
 		t.Fatal(err)
 	}
