@@ -51,7 +51,7 @@ func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slo
 		Name:        "alertsink",
 		Description: "Pulls the alerts that the peers share and stores what is new, each exactly once.",
 		Triggers: []function.Trigger{
-			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger), function.VerifiedOrigin(), function.Buried(s.buried),
+			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger), function.Abreast(), function.VerifiedOrigin(), function.Buried(s.buried),
 				function.Calm(calm, isNews, subject.Connected, subject.Disconnected, subject.Event(bus.Site().ID, federation.LinkTransition)),
 				function.Relisted(subject.Event(bus.Site().ID, federation.SiteSeen))),
 		},

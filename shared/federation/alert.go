@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/auroramesh/auroramesh/shared/fault"
 )
 
@@ -104,7 +106,12 @@ func (r *RawLog) UnmarshalJSON(data []byte) error {
 		*r = ""
 		return nil
 	case len(data) > 0 && data[0] == '"':
-		return json.Unmarshal(data, (*string)(r))
+		text, err := jsontext.AppendUnquote(nil, data)
+		if err != nil { // it is not UTF-8, of which encoding/json takes what it can
+			return json.Unmarshal(data, (*string)(r))
+		}
+		*r = RawLog(text)
+		return nil
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, data); err != nil {

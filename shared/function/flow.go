@@ -52,7 +52,10 @@ type flow struct {
 }
 
 // hand is what is handled together.
-type hand struct{ msgs []*delivery }
+type hand struct {
+	msgs []*delivery
+	full bool // no more fit
+}
 
 // flow begins a pull. The consumer of a peer is asked in its domain.
 func (r *Running) flow(api, stream, consumer string, p pace, most int, to func(reply string) string, answered func()) (*flow, error) {
@@ -307,6 +310,7 @@ func (f *flow) gather(before context.Context, n int, linger time.Duration) *hand
 		var err error
 		switch {
 		case full:
+			h.full = true
 			return h
 		case h.msgs[len(h.msgs)-1].waiting():
 			err = f.wait(context.Background(), deadline)
