@@ -38,9 +38,9 @@ const (
 	interval = federation.EchoEvery
 	// eachSecond is how many echoes a site sends in a second: of more peers each gets one the more seldom.
 	eachSecond = 2000
-	// patience is how long an echo may take. Two lost ones mark the link, so a
-	// black hole shows within interval + 2 × patience.
-	patience = time.Second
+	// patience is how long an echo may take. Two lost ones mark the link, and the second
+	// goes at once, so a black hole shows within interval + 2 × patience.
+	patience = 800 * time.Millisecond
 	// strain is how long the echo to the own site may take before what others lose meanwhile
 	// says more of this site than of them.
 	strain = patience / 4
@@ -50,6 +50,8 @@ const (
 	// time, and whose turn it has not come to is in another round. Without an answer from
 	// thousands of peers a round would not come to its end.
 	sending = 2 * time.Second
+	// roundTime is how long a round may take. There is a second one for those that are lost at first.
+	roundTime = 4 * time.Second
 	// glance is how long an echo may take that is sent because something has
 	// happened. One that takes longer is left to those of every second.
 	glance = 150 * time.Millisecond
@@ -66,7 +68,7 @@ const (
 func New(seldom time.Duration, t federation.Thresholds, st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
 	p := prober{seldom: seldom, thresholds: t, store: st, bus: bus, log: log, now: now,
 		echoes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_link_echoes_total",
-			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within a second), unjudged (the same, while this site answered itself late, so that it says nothing of the link), disconnected (nothing at the peer can be reached) or forbidden (the own server lets no echo through)."},
+			Help: "Echoes sent to a peer by outcome: answered, lost (no answer within 0.8 s), unjudged (the same, while this site answered itself late, so that it says nothing of the link), disconnected (nothing at the peer can be reached) or forbidden (the own server lets no echo through)."},
 			[]string{"peer", "outcome"}),
 		trips: metric.NewHistograms("aurora_link_echo_seconds", "Round trips of the echoes to a peer.", "peer",
 			[]float64{.0005, .001, .0025, .005, .01, .02, .04, .08, .16, .32, .64, 1}),
@@ -76,7 +78,7 @@ func New(seldom time.Duration, t federation.Thresholds, st *store.Store, bus *fu
 		Name:        "linkprobe",
 		Description: "Measures the round trip to every peer once a second, to those whose alerts the hub passes on once a heartbeat, and answers the peers' echoes.",
 		Triggers: []function.Trigger{
-			function.Every(interval, p.probe, function.Named("probe"), function.Timeout(4*time.Second)),
+			function.Every(interval, p.probe, function.Named("probe"), function.Timeout(2*roundTime)),
 			function.OnTogether(subject.Disconnected, p.cut, function.Named("cut"), function.Batch(notices, 0), function.CutShort()),
 			function.OnTogether(subject.Connected, p.joined, function.Named("joined"), function.Batch(notices, 0), function.CutShort()),
 			function.On(subject.Refused, p.refused, function.Named("refused")),
@@ -105,12 +107,15 @@ func (p prober) echo(context.Context, ask.None) (federation.EchoReply, error) {
 
 func (p prober) probe(ctx context.Context) error {
 	due, err := p.due(ctx)
-	if err != nil {
-		return err
+	for err == nil && len(due) > 0 {
+		due, err = p.round(ctx, due)
 	}
-	if len(due) == 0 {
-		return nil
-	}
+	return err
+}
+
+// round sends one echo to each peer that is due, and records what became of them. Those
+// that have lost the first are due once more.
+func (p prober) round(ctx context.Context, due map[federation.SiteID]time.Duration) (again map[federation.SiteID]time.Duration, err error) {
 	strained := make(chan bool, 1)
 	go func() { strained <- p.strained(ctx) }()
 	results := p.sendAll(ctx, slices.Sorted(maps.Keys(due)), patience)
@@ -124,7 +129,14 @@ func (p prober) probe(ctx context.Context) error {
 		e.Every = due[peer]
 		results[peer] = e
 	}
-	return p.record(ctx, results)
+	doubted, err := p.record(ctx, results)
+	again = map[federation.SiteID]time.Duration{}
+	for _, peer := range doubted {
+		if results[peer].Outcome == federation.Lost {
+			again[peer] = due[peer]
+		}
+	}
+	return again, err
 }
 
 // unjudged is the outcome, in the metric, of an echo that was lost while this site was strained.
@@ -211,27 +223,33 @@ func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait tim
 	return results
 }
 
-// record notes what became of echoes, and tells of the links that are now another.
-func (p prober) record(ctx context.Context, results map[federation.SiteID]federation.Echo) error {
+// record notes what became of echoes, and tells of the links that are now another. What it
+// returns are the peers whose last echo says otherwise of their link than is said of it.
+func (p prober) record(ctx context.Context, results map[federation.SiteID]federation.Echo) (doubted []federation.SiteID, err error) {
 	own := p.bus.Site().ID
 	echoes := make(map[string]federation.Echo, len(results)) // by the link's id
 	for peer, e := range results {
 		p.echoes.WithLabelValues(string(peer), string(e.Outcome)).Inc()
 		echoes[federation.LinkID(own, peer)] = e
 	}
-	changes, err := p.store.RecordEchoes(ctx, own, echoes, p.now(), p.thresholds)
+	done, err := p.store.RecordEchoes(ctx, own, echoes, p.now(), p.thresholds)
 	if err != nil {
-		return fmt.Errorf("recording the echoes: %w", err)
+		return nil, fmt.Errorf("recording the echoes: %w", err)
 	}
-	if len(changes) == 0 {
-		return nil
+	for peer := range results {
+		if done.Doubted[federation.LinkID(own, peer)] {
+			doubted = append(doubted, peer)
+		}
 	}
-	for _, c := range changes {
+	if len(done.Changes) == 0 {
+		return doubted, nil
+	}
+	for _, c := range done.Changes {
 		p.log.WarnContext(ctx, "a link has changed", "id", c.ID, "from", c.From, "to", c.To, "cause", c.Cause)
 	}
 	// The peers hear of it with a gossip at once: the one that is behind this site
 	// may not have been told by its own server.
-	return errors.Join(p.bus.Nudge("alertrelay"), p.bus.Nudge("heartbeat"))
+	return doubted, errors.Join(p.bus.Nudge("alertrelay"), p.bus.Nudge("heartbeat"))
 }
 
 // send sends one echo. Where nobody answers at all, it finds out whether only the

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -112,6 +113,32 @@ func TestASiteThatIsTooBusyMarksNoPeer(t *testing.T) {
 		}
 	}
 	natstest.Eventually(t, "the link is marked", func() bool { l := link(); return l.Status == federation.LinkDegraded && l.Cause == federation.EchoLost })
+}
+
+// A peer that has answered is asked again at once where it does not, and not only with the next tick.
+func TestOneTickIsEnoughToFindAPeerSilent(t *testing.T) {
+	t.Parallel()
+	s, st := natstest.Start(t, "site-a"), storetest.Open(t)
+	storetest.Knows(t, st, "site-a", "site-b", time.Now())
+	link := federation.LinkID("site-a", "site-b")
+	earlier := federation.Echo{At: time.Now().Add(-time.Second), Outcome: federation.Answered, PeerAt: time.Now()}
+	if _, err := st.RecordEchoes(t.Context(), "site-a", map[string]federation.Echo{link: earlier}, time.Now(), ages); err != nil {
+		t.Fatal(err)
+	}
+	bus := natstest.Bus(t, s, "site-a", "test")
+	first := make(chan struct{})
+	once := sync.OnceFunc(func() { close(first) })
+	echoes(t, s, "site-b", func(*natsio.Msg) { once() })
+	runs(t, s, st, "site-a", prometheus.NewRegistry())
+	<-first
+	purgeTicks(t, bus)
+	natstest.Eventually(t, "the link is marked", func() bool {
+		links, err := st.Links(t.Context())
+		if err != nil || len(links) != 1 {
+			t.Fatalf("%d links: %v", len(links), err)
+		}
+		return links[0].Status == federation.LinkDegraded && links[0].Cause == federation.EchoLost
+	})
 }
 
 // hub runs the server of site-a, which wants a password of its leaves where one is given.

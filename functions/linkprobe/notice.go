@@ -173,5 +173,6 @@ func (p prober) glance(ctx context.Context, links []federation.Link, why federat
 	if len(results) == 0 {
 		return nil
 	}
-	return p.record(ctx, results)
+	_, err := p.record(ctx, results)
+	return err
 }

@@ -135,11 +135,13 @@ func (p Probe) Due(now time.Time, every, shift time.Duration) bool {
 	if every <= EchoEvery || p.State == "" {
 		return true
 	}
+	return p.Doubted() || Turn(now, every, shift) != Turn(p.At, every, shift)
+}
+
+// Doubted reports whether the last echo says otherwise of the link than is known of it.
+func (p Probe) Doubted() bool {
 	lost, _ := p.inARow()
-	if doubted := (lost > 0) == (p.State == Answered); doubted {
-		return true
-	}
-	return Turn(now, every, shift) != Turn(p.At, every, shift)
+	return (lost > 0) == (p.State == Answered)
 }
 
 // near reports whether two moments are at most d apart, whichever is the earlier.

@@ -19,21 +19,29 @@ const echoesTogether = 200
 // anew by its echoes and its heartbeat. The events of what changed go into the
 // outbox. A link that is not known, because its site was just removed, is left out.
 // With an error comes what had changed before.
-func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) (changes []Change, err error) {
+func (s *Store) RecordEchoes(ctx context.Context, own federation.SiteID, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) (done Echoed, err error) {
+	done.Doubted = map[string]bool{}
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(echoes)), echoesTogether) {
 		some, err := s.recordEchoes(ctx, own, ids, echoes, at, t)
 		if err != nil {
-			return changes, err
+			return done, err
 		}
-		changes = append(changes, some...)
+		done.Changes = append(done.Changes, some.Changes...)
+		maps.Copy(done.Doubted, some.Doubted)
 	}
-	return changes, nil
+	return done, nil
+}
+
+// Echoed is what echoes have changed.
+type Echoed struct {
+	Changes []Change
+	Doubted map[string]bool // the ids of the links that are [federation.Probe.Doubted] now
 }
 
 // recordEchoes is RecordEchoes for some of the links.
-func (s *Store) recordEchoes(ctx context.Context, own federation.SiteID, ids []string, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) (changes []Change, err error) {
+func (s *Store) recordEchoes(ctx context.Context, own federation.SiteID, ids []string, echoes map[string]federation.Echo, at time.Time, t federation.Thresholds) (done Echoed, err error) {
 	err = s.write(ctx, "recording echoes", func(ctx context.Context, tx bun.Tx) error {
-		changes = nil
+		done = Echoed{Doubted: map[string]bool{}}
 		var rows []linkRow
 		var over []minuteRow
 		// Locked in the order of their ids, as everyone who locks several does.
@@ -48,7 +56,10 @@ func (s *Store) recordEchoes(ctx context.Context, own federation.SiteID, ids []s
 			}
 			r.Probe.V = r.Probe.V.Next(e)
 			if c, changed := r.judge(r.leaving(), at, t); changed {
-				changes = append(changes, c)
+				done.Changes = append(done.Changes, c)
+			}
+			if r.Probe.V.Doubted() {
+				done.Doubted[r.ID] = true
 			}
 		}
 		if err := updateAll(ctx, tx, rows, "probe", "status", "cause"); err != nil {
@@ -57,12 +68,12 @@ func (s *Store) recordEchoes(ctx context.Context, own federation.SiteID, ids []s
 		if err := keepMinutes(ctx, tx, over, at); err != nil {
 			return err
 		}
-		return tell(ctx, tx, own, at, changes)
+		return tell(ctx, tx, own, at, done.Changes)
 	})
 	if err != nil {
-		return nil, err
+		return Echoed{}, err
 	}
-	return changes, nil
+	return done, nil
 }
 
 // leaving reports whether the peer has said goodbye, which holds until it is heard again.

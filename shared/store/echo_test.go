@@ -17,7 +17,7 @@ func echoed(t *testing.T, s *Store, o federation.EchoOutcome, at time.Time) []Ch
 	if o == federation.Answered {
 		e.Trip, e.PeerAt = 3*time.Millisecond, at
 	}
-	return must(s.RecordEchoes(t.Context(), own.ID, map[string]federation.Echo{linkAB: e, "link-site-a-unknown": e}, at, ages))(t)
+	return must(s.RecordEchoes(t.Context(), own.ID, map[string]federation.Echo{linkAB: e, "link-site-a-unknown": e}, at, ages))(t).Changes
 }
 
 func onlyLink(t *testing.T, s *Store) federation.Link {
