@@ -133,7 +133,7 @@ func (c *Control) Set(_ context.Context, link string, o Order) (Line, error) {
 	defer c.mu.Unlock()
 	h := c.held[link]
 	if h == nil {
-		return Line{}, fault.New(fault.NotFound, "there is no line of %q here; the lines are %s", link, strings.Join(slices.Sorted(maps.Keys(c.held)), ", "))
+		return Line{}, c.unknown(link)
 	}
 	h.set(o)
 	if o.Seconds > 0 && o.Mode != WordPass {
@@ -159,6 +159,23 @@ func (h *held) set(o Order) {
 	h.heal, h.line = nil, Line{Link: h.line.Link, Mode: o.Mode, DelayMs: o.DelayMs}
 	h.proxy.Delay(time.Duration(o.DelayMs * float64(time.Millisecond)))
 	h.proxy.Set(modes[o.Mode])
+}
+
+// Narrow is [Proxy.Narrow] of the line of a link.
+func (c *Control) Narrow(link string, bytesPerSecond int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.held[link]
+	if h == nil {
+		return c.unknown(link)
+	}
+	h.proxy.Narrow(bytesPerSecond)
+	return nil
+}
+
+// unknown is the error for a link of which the control has no line.
+func (c *Control) unknown(link string) error {
+	return fault.New(fault.NotFound, "there is no line of %q here; the lines are %s", link, strings.Join(slices.Sorted(maps.Keys(c.held)), ", "))
 }
 
 // Close closes every line that the control holds.

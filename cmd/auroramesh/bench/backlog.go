@@ -2,18 +2,31 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/auroramesh/auroramesh/shared/federation"
 )
 
-var backlog = Workload{
-	Name: "backlog", Unit: alerts, Goals: []Goal{atLeast(0.5)},
-	Does:    "100,000 alerts that wait behind a line of 40 ms round trip are stored and acknowledged",
-	Beside:  "as many messages of the same size published by core NATS over the same leafnode, which nobody stores",
-	prepare: prepareBacklog,
+// backlogs are the same over a line that takes whatever the processors can send, and over one
+// as many organisations have between their sites.
+var backlogs = []Workload{
+	backlogBehind("backlog", "a line of 40 ms round trip", 0),
+	backlogBehind("backlog-100mbit", "a line of 40 ms round trip and 100 Mbit/s", 100),
+}
+
+// backlogBehind is the backlog behind a line; mbit is how many million bits cross it in a second, 0 all that come.
+func backlogBehind(name, line string, mbit int) Workload {
+	return Workload{
+		Name: name, Unit: alerts, Goals: []Goal{atLeast(0.5)},
+		Does:    "100,000 alerts that wait behind " + line + " are stored and acknowledged",
+		Beside:  "as many messages of the same size published by core NATS over the same leafnode, which nobody stores",
+		prepare: func(ctx context.Context, b *bed) (pair, error) { return prepareBacklog(ctx, b, mbit) },
+	}
 }
 
 const (
@@ -24,7 +37,7 @@ const (
 	unread = 20_000
 )
 
-func prepareBacklog(ctx context.Context, b *bed) (pair, error) {
+func prepareBacklog(ctx context.Context, b *bed, mbit int) (pair, error) {
 	m, err := b.mesh(ctx, kind{line: true})
 	if err != nil {
 		return pair{}, err
@@ -37,7 +50,8 @@ func prepareBacklog(ctx context.Context, b *bed) (pair, error) {
 	return pair{
 		own:    func(ctx context.Context) (Sample, error) { return b.drain(ctx, m, n) },
 		beside: func(ctx context.Context) (Sample, error) { return m.send(ctx, payloads) },
-	}, m.delay(ctx, roundTrip)
+		end:    func() error { return m.Lines.Narrow(federation.LinkID(hub, leaf), 0) },
+	}, errors.Join(m.delay(ctx, roundTrip), m.Lines.Narrow(federation.LinkID(hub, leaf), mbit*1_000_000/8))
 }
 
 // send publishes messages at the hub, and measures how fast they are at the leaf.

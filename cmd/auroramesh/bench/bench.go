@@ -86,7 +86,7 @@ func Workloads() []Workload {
 	all = append(all, publish)
 	all = append(all, endToEnds...)
 	all = append(all, queries...)
-	all = append(all, backlog)
+	all = append(all, backlogs...)
 	all = append(all, queues...)
 	all = append(all, pulls...)
 	all = append(all, gossip, start, idle, idleOutside)
