@@ -7,8 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
+	"unicode/utf8"
 
 	"github.com/auroramesh/auroramesh/shared/fault"
 )
@@ -106,12 +105,11 @@ func (r *RawLog) UnmarshalJSON(data []byte) error {
 		*r = ""
 		return nil
 	case len(data) > 0 && data[0] == '"':
-		text, err := jsontext.AppendUnquote(nil, data)
-		if err != nil { // it is not UTF-8, of which encoding/json takes what it can
-			return json.Unmarshal(data, (*string)(r))
+		if text, plain := unescaped(data); plain {
+			*r = RawLog(text)
+			return nil
 		}
-		*r = RawLog(text)
-		return nil
+		return json.Unmarshal(data, (*string)(r))
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, data); err != nil {
@@ -119,6 +117,15 @@ func (r *RawLog) UnmarshalJSON(data []byte) error {
 	}
 	*r = RawLog(compact.String())
 	return nil
+}
+
+// unescaped is the text of a JSON string that is written as it is, as most are; plain is false for any other.
+func unescaped(data []byte) (text []byte, plain bool) {
+	if len(data) < 2 || data[len(data)-1] != '"' {
+		return nil, false
+	}
+	text = data[1 : len(data)-1]
+	return text, !bytes.ContainsAny(text, `"\`) && utf8.Valid(text)
 }
 
 // NewAlert is what a caller raises at its own site.

@@ -131,9 +131,9 @@ func (c *Control) Set(_ context.Context, link string, o Order) (Line, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.held[link]
-	if h == nil {
-		return Line{}, c.unknown(link)
+	h, err := c.find(link)
+	if err != nil {
+		return Line{}, err
 	}
 	h.set(o)
 	if o.Seconds > 0 && o.Mode != WordPass {
@@ -165,17 +165,19 @@ func (h *held) set(o Order) {
 func (c *Control) Narrow(link string, bytesPerSecond int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.held[link]
-	if h == nil {
-		return c.unknown(link)
+	h, err := c.find(link)
+	if err == nil {
+		h.proxy.Narrow(bytesPerSecond)
 	}
-	h.proxy.Narrow(bytesPerSecond)
-	return nil
+	return err
 }
 
-// unknown is the error for a link of which the control has no line.
-func (c *Control) unknown(link string) error {
-	return fault.New(fault.NotFound, "there is no line of %q here; the lines are %s", link, strings.Join(slices.Sorted(maps.Keys(c.held)), ", "))
+// find is what is held of the line of a link.
+func (c *Control) find(link string) (*held, error) {
+	if h := c.held[link]; h != nil {
+		return h, nil
+	}
+	return nil, fault.New(fault.NotFound, "there is no line of %q here; the lines are %s", link, strings.Join(slices.Sorted(maps.Keys(c.held)), ", "))
 }
 
 // Close closes every line that the control holds.
@@ -244,7 +246,7 @@ func answer[T any](w http.ResponseWriter, v T, err error) {
 	} else if data, err = json.Marshal(v); err != nil {
 		panic(err) // words, numbers and times: cannot fail
 	}
-	_, _ = w.Write(append(data, '\n')) // whoever asked has gone
+	_, _ = w.Write(append(data, '\n')) //nolint:gosec // it is JSON, and says so; whoever asked has gone
 }
 
 // Serving is a control that is served over HTTP.
