@@ -41,7 +41,7 @@ const (
 
 // New is the function for one site.
 func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
-	s := sink{store: st, bus: bus, log: log, now: now,
+	s := sink{store: st, bus: bus, log: log, now: now, turns: &turns{},
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_alerts_received_total",
 			Help: "Alerts pulled from a peer by outcome: stored, updated (a newer version of one stored before), replay (stored before), refused (by this site's gate for that peer) or echo (raised at this site)."},
 			[]string{"origin", "outcome"}),
@@ -65,6 +65,7 @@ type sink struct {
 	log      *slog.Logger
 	received *prometheus.CounterVec
 	now      func() time.Time
+	turns    *turns
 }
 
 // isNews reports whether a message tells that a pull may have been lost with a link: that
@@ -106,10 +107,11 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	if err != nil {
 		return err
 	}
-	decisions, err := s.decide(ctx, gates, all)
+	decisions, done, err := s.decideInTurn(ctx, s.turns.of(from), gates, all)
 	if err != nil {
 		return err
 	}
+	defer done()
 	rows := make([]federation.Alert, 0, len(all))
 	var notes []store.RefusedAlert
 	refused := function.Refused{}
@@ -196,12 +198,10 @@ func (s sink) count(origin federation.SiteID, n tally) {
 // it would else be kept here as it was, after its origin made it harmless or took it back.
 func (s sink) decide(ctx context.Context, gates federation.Gates, all []signed) ([]federation.Decision, error) {
 	decisions := make([]federation.Decision, len(all))
-	refused := false
 	for i, m := range all {
 		decisions[i] = gates.For(m.Said.OriginSite).Decide(m.Said.Severity, m.Said.TLP, m.Said.Source)
-		refused = refused || !decisions[i].Admitted
 	}
-	if !refused {
+	if !refuses(decisions) {
 		return decisions, nil
 	}
 	coming := map[string]bool{}

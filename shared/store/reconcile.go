@@ -66,21 +66,21 @@ func (s *Store) EachReceived(ctx context.Context, origin federation.SiteID, span
 		}
 	}
 	// before gives what was refused up to a place, and what was refused at it.
-	before := func(m federation.Mark) (at federation.Held) {
+	before := func(m federation.Mark) (at refusedRow) {
 		for len(refused) > 0 && refused[0].held().Mark().Compare(m) <= 0 {
-			h := refused[0].held()
+			r := refused[0]
 			refused = refused[1:]
-			if h.Mark() == m {
-				return h
+			if r.held().Mark() == m {
+				return r
 			}
-			give(h)
+			give(r.held())
 		}
-		return federation.Held{}
+		return refusedRow{}
 	}
 	err := each(ctx, s, "reading what was received", receivedIn(s.reader.NewSelect(), origin, span, limit), func(r receivedRow) {
 		h := federation.Held{ID: r.ID, Version: r.Version, RaisedAt: r.RaisedAt.Time, Withheld: !r.RetractedAt.IsZero()}
-		if newer := before(h.Mark()); newer.Version > h.Version {
-			h = newer
+		if r := before(h.Mark()); r.stands(h.Version) {
+			h = r.held()
 		}
 		give(h)
 	})
@@ -132,7 +132,7 @@ func (s *Store) Receptions(ctx context.Context, origin federation.SiteID, ids []
 		return nil, failed("looking for refused alerts of "+string(origin), err)
 	}
 	for _, r := range refused {
-		if r.Version > found[r.OriginAlertID].Version {
+		if r.stands(found[r.OriginAlertID].Version) {
 			found[r.OriginAlertID] = Reception{r.Version, true, r.Reason}
 		}
 	}

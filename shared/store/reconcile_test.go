@@ -72,9 +72,12 @@ func whatIsComparedComesInOrder(t *testing.T, f fixture) {
 	equal(t, "of another site", must(s.Receptions(t.Context(), "site-c", []string{"b"}))(t), map[string]Reception{})
 	equal(t, "none", must(s.Receptions(t.Context(), "site-b", nil))(t), map[string]Reception{})
 	must(0, s.NoteRefused(t.Context(),
-		RefusedAlert{OriginSite: "site-b", OriginID: "b", Version: 3, Reason: "too new", RaisedAt: t0, At: t0},
+		RefusedAlert{OriginSite: "site-b", OriginID: "b", Version: 3, Rule: RuleDeadLetter, Reason: "too new", RaisedAt: held[0].RaisedAt, At: t0},
+		RefusedAlert{OriginSite: "site-b", OriginID: "Z", Version: 2, Rule: federation.RuleMinSeverity, Reason: "noted while it was being stored", RaisedAt: held[1].RaisedAt, At: t0},
 		RefusedAlert{OriginSite: "site-b", OriginID: "r", Version: 1, Reason: "not wanted", RaisedAt: t0, At: t0}))(t)
 	equal(t, "with refused ones", must(s.Receptions(t.Context(), "site-b", []string{"b", "Z", "r"}))(t), map[string]Reception{"b": {3, true, "too new"}, "Z": {Version: 1}, "r": {1, true, "not wanted"}})
+	equal(t, "received, with refused ones", received(federation.Span{After: federation.Mark{At: t0}, Until: after(time.Minute)}, 0),
+		[]federation.Held{held[1], {ID: "b", Version: 3, RaisedAt: t0, Refused: true}, {ID: "r", Version: 1, RaisedAt: t0, Refused: true}, held[2]})
 }
 
 func whatWasSharedSinceIsCounted(t *testing.T, f fixture) {

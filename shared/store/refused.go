@@ -38,6 +38,13 @@ type refusedRow struct {
 	At            timestamp              `bun:"at"`
 }
 
+// stands reports whether the refusal counts where the alert is here in a version, 0 where it is
+// not. A gate refuses no further version of one that is here: what was noted while that was
+// being stored is asked for again.
+func (r refusedRow) stands(here int) bool {
+	return r.Version > here && (here == 0 || r.Rule == RuleDeadLetter)
+}
+
 // forgetRefused lets go of what the inbound gate of a peer has refused.
 func forgetRefused(ctx context.Context, tx bun.Tx, origin federation.SiteID, d federation.Direction) error {
 	if d != federation.Inbound {
