@@ -18,7 +18,7 @@ type benchCmd struct {
 	Names      []string `arg:"" optional:"" name:"name" help:"What to measure. An exact name means that workload; any other text means all whose names begin with it at a hyphen, such as detect or intake. Without a name: everything but those marked * above."`
 	Without    []string `placeholder:"NAME,…" help:"What to leave out, named in the same way."`
 	Rounds     int      `default:"5" placeholder:"N" help:"How often each side is measured, in turns, 1 to 100 (default ${default})."`
-	Scale      float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100, where 1 is that of the documentation (default ${default})."`
+	Scale      float64  `default:"1" placeholder:"N" help:"The size of each workload, 0.001 to 100 (with --growth 0.01 to 10), where 1 is that of the documentation (default ${default})."`
 	SyncAlways bool     `name:"sync-always" help:"Have the NATS servers of the two sites sync before they confirm, as the shipped files do: for ingest, intake, endtoend, query and backlog. In publish they always do."`
 	Growth     bool     `help:"Measure each workload at a tenth of the scale, at it and at ten times of it, and print the exponents of what it costs."`
 	JSON       bool     `name:"json" help:"Print the report as JSON instead of a table."`
@@ -116,10 +116,14 @@ func printed[T any](w io.Writer, asJSON bool, v T, interrupted string, table fun
 	return cmp.Or(table(w, v), err)
 }
 
-// ended tells on a line of its own that a benchmark was interrupted, where it was.
-func ended(interrupted string) string {
-	if interrupted == "" {
+// ended tells on a line of its own that a benchmark was interrupted, where it was, and
+// whether anything was complete by then.
+func ended(interrupted string, complete int) string {
+	switch {
+	case interrupted == "":
 		return ""
+	case complete == 0:
+		return "INTERRUPTED " + interrupted + ": nothing was complete.\n"
 	}
 	return "INTERRUPTED " + interrupted + ": only what was complete is here.\n"
 }
@@ -161,8 +165,8 @@ func writeGrowth(w io.Writer, g bench.Growth) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%sThe exponents of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value.\nMedians of %s. %s.\n",
-		ended(g.Interrupted), bench.Counted(g.Rounds, "round"), g.Conditions.Text())
+	_, err := fmt.Fprintf(w, "\n%sThe exponents (^) are of what one alert or request takes, of its processor time, and of the memory; of a value that is no rate, of the value. 0 is what the size does not matter to, 1 what ten times the size makes ten times as dear.\nMedians of %s. %s.\n",
+		ended(g.Interrupted, len(g.Grown)), bench.Counted(g.Rounds, "round"), g.Conditions.Text())
 	return err
 }
 
@@ -221,7 +225,10 @@ func writeBench(w io.Writer, r bench.Report) error {
 	if r.Scale != 1 {
 		meant = "; the goals are meant for scale 1"
 	}
-	_, err := fmt.Fprintf(w, "\n%sMedians of %s at scale %g%s%s%s. %s.\n", ended(r.Interrupted), bench.Counted(r.Rounds, "round"), r.Scale, synced, spread, meant, r.Conditions.Text())
+	if r.Scale < 0.1 {
+		meant += ", and so small a run says that it works, not how fast it is"
+	}
+	_, err := fmt.Fprintf(w, "\n%sMedians of %s at scale %g%s%s%s. %s.\n", ended(r.Interrupted, len(r.Results)), bench.Counted(r.Rounds, "round"), r.Scale, synced, spread, meant, r.Conditions.Text())
 	return err
 }
 

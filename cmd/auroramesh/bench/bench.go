@@ -142,7 +142,7 @@ func (o Options) Validate() error {
 			switch {
 			case slices.ContainsFunc(all, func(w Workload) bool { return named(n, w.Name) }):
 			case n == "": // which a field does not show
-				wrong.Add(field, "", `"" is not allowed: `+choice(all))
+				wrong.Add(field, "", `"" is not allowed: there are `+choice(all))
 			default:
 				wrong.Add(field, n, suggestion(n, all)+choice(all))
 			}

@@ -55,12 +55,14 @@ func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
 	}
 	for name, near := range map[string]string{
 		"": "", "fire": "", "qery-8": "query-8", "ingoot": "ingest", "int": "intake or intake-1 or intake-32",
-		"intake-": "intake-1 or intake-32 or intake-128", "detect-kill": "detect-killed or detect-killed-wan", "relays": "relay",
+		"intake-": "intake-1 or intake-32 or intake-128", "detect-kill": "detect-killed or detect-killed-wan", "relays": "relay", "INGEST": "ingest",
 	} {
 		err := (Options{Names: []string{name}, Rounds: 1, Scale: 1}).Validate()
 		want := fmt.Sprintf("name: %q is not allowed: ", name)
 		if near != "" {
 			want += "did you mean " + near + "? There are "
+		} else {
+			want += "there are "
 		}
 		want += "ingest, ingest-processor, "
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasSuffix(err.Error(), "or for several at once: intake, query, queue, pull, regions, relay, detect") {

@@ -8,9 +8,9 @@ import (
 // suggestion asks whether somebody who named what there is not meant what there is.
 func suggestion(name string, of []Workload) string {
 	names, groups := nameable(of)
-	near := nearest(name, append(groups, names...))
+	near := nearest(strings.ToLower(name), append(groups, names...))
 	if len(near) == 0 {
-		return ""
+		return "there are "
 	}
 	return "did you mean " + strings.Join(near, " or ") + "? There are "
 }
