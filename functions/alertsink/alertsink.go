@@ -31,9 +31,9 @@ import (
 const (
 	// rescan is how often it looks for peers that have appeared.
 	rescan = time.Second
-	// batch and linger are how many alerts go into one transaction, and how long
+	// batch and linger are how many alerts are stored together, and how long
 	// the first of them waits for more that the origin says are there.
-	batch  = 1000
+	batch  = 2 * half
 	linger = 50 * time.Millisecond
 	// calm is how long nothing must have happened between the sites until a pull costs less.
 	calm = 30 * time.Second
@@ -41,7 +41,7 @@ const (
 
 // New is the function for one site.
 func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) function.Function {
-	s := sink{store: st, bus: bus, log: log, now: now, turns: &turns{},
+	s := sink{store: st, bus: bus, log: log, now: now, halving: make(chan struct{}, halvings),
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aurora_alerts_received_total",
 			Help: "Alerts pulled from a peer by outcome: stored, updated (a newer version of one stored before), replay (stored before), refused (by this site's gate for that peer) or echo (raised at this site)."},
 			[]string{"origin", "outcome"}),
@@ -51,7 +51,7 @@ func New(st *store.Store, bus *function.Bus, reg prometheus.Registerer, log *slo
 		Name:        "alertsink",
 		Description: "Pulls the alerts that the peers share and stores what is new, each exactly once.",
 		Triggers: []function.Trigger{
-			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger), function.Abreast(), function.VerifiedOrigin(), function.Buried(s.buried),
+			function.ConsumeEach(s.peers, rescan, s.take, function.Named("alerts"), function.Batch(batch, linger), function.VerifiedOrigin(), function.Buried(s.buried),
 				function.Calm(calm, isNews, subject.Connected, subject.Disconnected, subject.Event(bus.Site().ID, federation.LinkTransition)),
 				function.Relisted(subject.Event(bus.Site().ID, federation.SiteSeen))),
 		},
@@ -65,7 +65,7 @@ type sink struct {
 	log      *slog.Logger
 	received *prometheus.CounterVec
 	now      func() time.Time
-	turns    *turns
+	halving  chan struct{} // see [sink.take]
 }
 
 // isNews reports whether a message tells that a pull may have been lost with a link: that
@@ -98,7 +98,8 @@ func (s sink) peers(ctx context.Context) ([]function.Source, error) {
 	return sources, nil
 }
 
-func (s sink) take(ctx context.Context, all []signed) error {
+// storeTogether stores alerts of a peer in one transaction, as far as they are new and let in.
+func (s sink) storeTogether(ctx context.Context, all []signed) error {
 	own, at, from := s.bus.Site().ID, s.now(), function.SourceOf(ctx).Site
 	if err := s.directed(ctx, from, all); err != nil {
 		return err
@@ -107,11 +108,10 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	if err != nil {
 		return err
 	}
-	decisions, done, err := s.decideInTurn(ctx, s.turns.of(from), gates, all)
+	decisions, err := s.decide(ctx, gates, all)
 	if err != nil {
 		return err
 	}
-	defer done()
 	rows := make([]federation.Alert, 0, len(all))
 	var notes []store.RefusedAlert
 	refused := function.Refused{}
@@ -198,10 +198,12 @@ func (s sink) count(origin federation.SiteID, n tally) {
 // it would else be kept here as it was, after its origin made it harmless or took it back.
 func (s sink) decide(ctx context.Context, gates federation.Gates, all []signed) ([]federation.Decision, error) {
 	decisions := make([]federation.Decision, len(all))
+	refused := false
 	for i, m := range all {
 		decisions[i] = gates.For(m.Said.OriginSite).Decide(m.Said.Severity, m.Said.TLP, m.Said.Source)
+		refused = refused || !decisions[i].Admitted
 	}
-	if !refuses(decisions) {
+	if !refused {
 		return decisions, nil
 	}
 	coming := map[string]bool{}

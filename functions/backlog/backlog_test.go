@@ -208,7 +208,7 @@ func TestAllThatEveryPeerHasGoesHoweverMuch(t *testing.T) {
 	s := newSite(t)
 	const n = 21_000
 	for range n {
-		if _, err := s.bus.JetStream().PublishAsync(subject.Alert(federation.Info), nil); err != nil {
+		if _, err := s.bus.JetStream().PublishAsync(subject.Alert(federation.Info), nil, jetstream.WithStallWait(30*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -222,7 +222,7 @@ func (t *consumeTrigger[M]) attach(ctx context.Context, r *Running, m *meter, s 
 	ctx, stop := t.outage.during(ctx)
 	defer stop()
 	p := pulling{
-		origin: s.Site, consumer: c, pace: flowing, batch: t.batch, linger: t.linger, abreast: t.abreast,
+		origin: s.Site, consumer: c, pace: flowing, batch: t.batch, linger: t.linger,
 		answered: func() { m.sources.over(r, t.name, s) }, missing: func() {},
 		open: func(msgs []*delivery) func() { return t.handOver(r, m, s, msgs) },
 	}

@@ -418,89 +418,45 @@ func TestWhatComesWhileABatchIsHandledIsTheNext(t *testing.T) {
 	s := natstest.Start(t, site)
 	b := natstest.Bus(t, s, site, "test")
 	publish := numbers(t, b)
-	h := holding{goOn: make(chan struct{})}
-	start(t, s, reader(h.handle, function.Batch(10, time.Second)))
+	var mu sync.Mutex
+	var batches [][]number
+	inHand, most := 0, 0
+	goOn := make(chan struct{})
+	start(t, s, reader(func(ctx context.Context, ns []number) error {
+		mu.Lock()
+		batches = append(batches, ns)
+		inHand++
+		most = max(most, inHand)
+		mu.Unlock()
+		defer func() { mu.Lock(); inHand--; mu.Unlock() }()
+		select {
+		case <-goOn:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}, function.Batch(10, time.Second)))
+	taken := func() int { mu.Lock(); defer mu.Unlock(); return len(batches) }
 	publish(`{"n":0}`)
-	natstest.Eventually(t, "the first is handled alone, at once", func() bool { taken, _ := h.so(); return taken == 1 })
+	natstest.Eventually(t, "the first is handled alone, at once", func() bool { return taken() == 1 })
 	for n := 1; n <= 20; n++ {
 		publish(fmt.Sprintf(`{"n":%d}`, n))
 	}
-	underWay(t, b, 21)
-	close(h.goOn)
+	natstest.Eventually(t, "the others are on their way", func() bool {
+		c, err := b.JetStream().Consumer(ctx(t), "NUMBERS", "reader")
+		return err == nil && c.CachedInfo().NumAckPending == 21
+	})
+	close(goOn)
 	settled(t, b)
+	mu.Lock()
+	defer mu.Unlock()
 	var order []int
-	for _, batch := range h.batches {
+	for _, batch := range batches {
 		for _, n := range batch {
 			order = append(order, n.N)
 		}
 	}
-	if h.most != 1 || len(h.batches) > 10 || len(h.batches[0]) != 1 || !slices.IsSorted(order) || len(order) != 21 {
-		t.Errorf("%d at a time at most, batches %v", h.most, h.batches)
+	if most != 1 || len(batches) > 10 || len(batches[0]) != 1 || !slices.IsSorted(order) || len(order) != 21 {
+		t.Errorf("%d at a time at most, batches %v", most, batches)
 	}
-}
-
-func TestFullBatchesAreHandledTwoAtATimeWhereTheyMay(t *testing.T) {
-	t.Parallel()
-	s := natstest.Start(t, site)
-	b := natstest.Bus(t, s, site, "test")
-	publish := numbers(t, b)
-	for n := range 44 {
-		publish(fmt.Sprintf(`{"n":%d}`, n))
-	}
-	h := holding{goOn: make(chan struct{})}
-	start(t, s, reader(h.handle, function.Batch(10, time.Second), function.Abreast()))
-	natstest.Eventually(t, "two are handled at a time", func() bool { _, inHand := h.so(); return inHand == 2 })
-	underWay(t, b, 30) // as many as it fetches ahead
-	close(h.goOn)
-	settled(t, b)
-	var ns []int
-	for _, batch := range h.batches {
-		for _, n := range batch {
-			ns = append(ns, n.N)
-		}
-	}
-	slices.Sort(ns)
-	if h.most != 2 || len(ns) != 44 || len(slices.Compact(ns)) != 44 {
-		t.Errorf("%d at a time at most, batches %v", h.most, h.batches)
-	}
-}
-
-// holding is a handler that holds batches until it may go on.
-type holding struct {
-	goOn chan struct{}
-
-	mu           sync.Mutex
-	batches      [][]number
-	inHand, most int
-}
-
-func (h *holding) handle(ctx context.Context, ns []number) error {
-	h.mu.Lock()
-	h.batches = append(h.batches, ns)
-	h.inHand++
-	h.most = max(h.most, h.inHand)
-	h.mu.Unlock()
-	defer func() { h.mu.Lock(); h.inHand--; h.mu.Unlock() }()
-	select {
-	case <-h.goOn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// so is how many batches it has been given, and how many of them it holds.
-func (h *holding) so() (taken, inHand int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.batches), h.inHand
-}
-
-// underWay waits until the consumer waits for so many acknowledgements at least.
-func underWay(t *testing.T, b *function.Bus, n int) {
-	t.Helper()
-	natstest.Eventually(t, "the others are on their way", func() bool {
-		c, err := b.JetStream().Consumer(ctx(t), "NUMBERS", "reader")
-		return err == nil && c.CachedInfo().NumAckPending >= n
-	})
 }

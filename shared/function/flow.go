@@ -16,7 +16,7 @@ import (
 )
 
 // maxBatchBytes is how many bytes of messages are handled together, where they are more than one.
-const maxBatchBytes = 2 << 20
+const maxBatchBytes = 3 << 20
 
 // errOver ends a flow that was drained.
 var errOver = errors.New("nothing more comes")
@@ -52,10 +52,7 @@ type flow struct {
 }
 
 // hand is what is handled together.
-type hand struct {
-	msgs []*delivery
-	full bool // no more fit
-}
+type hand struct{ msgs []*delivery }
 
 // flow begins a pull. The consumer of a peer is asked in its domain.
 func (r *Running) flow(api, stream, consumer string, p pace, most int, to func(reply string) string, answered func()) (*flow, error) {
@@ -310,7 +307,6 @@ func (f *flow) gather(before context.Context, n int, linger time.Duration) *hand
 		var err error
 		switch {
 		case full:
-			h.full = true
 			return h
 		case h.msgs[len(h.msgs)-1].waiting():
 			err = f.wait(context.Background(), deadline)

@@ -54,7 +54,6 @@ type options struct {
 	coalesce bool
 	batch    int
 	linger   time.Duration
-	abreast  bool
 	attempts int
 	buried   func(context.Context, []byte, error) error
 	cutShort bool
@@ -93,10 +92,6 @@ func Lingering(d time.Duration) Option { return func(o *options) { o.linger = d 
 func Batch(n int, linger time.Duration) Option {
 	return func(o *options) { o.batch, o.linger = n, linger }
 }
-
-// Abreast lets a [ConsumeEach] handle a full [Batch] beside the one before it: where much waits,
-// one is written while the other is committed. So they may be done in either order.
-func Abreast() Option { return func(o *options) { o.abreast = true } }
 
 // CutShort ends the context of an [On] or [Every] handler as soon as the function is to
 // stop, in place of waiting for it: for long work that can be begun anew.

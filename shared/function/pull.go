@@ -20,16 +20,14 @@ type pulling struct {
 	pace     pace
 	batch    int           // how many messages are handed over together at most
 	linger   time.Duration // how long the first of them waits for more
-	abreast  bool          // a full batch is handled beside the one before it
 	answered func()        // called once, when the server has said something
 	missing  func()        // called for each heartbeat that does not come
 	open     func([]*delivery) (handle func())
 }
 
 // pull hands over messages of a consumer until ctx ends and the batch in hand is done, or the
-// consumer is lost; what else was fetched is given back. A batch is opened while what came
-// before it is handled. They are handled one after the other, where they are to be abreast and
-// are full two at a time. The heartbeat of the pace finds
+// consumer is lost; what else was fetched is given back. A batch is opened while the one before
+// it is handled; they are handled in their order, one at a time. The heartbeat of the pace finds
 // a pull that was lost with a link; it is renewed as soon as the link is back. A calm pull ends
 // with the first heartbeat that does not come. Where as many messages have come as the pace asks
 // for, it ends with errMore.
@@ -56,15 +54,11 @@ func (r *Running) pull(ctx context.Context, m *meter, p pulling) error {
 	}
 	var inHand sync.WaitGroup
 	defer inHand.Wait()
-	none, end := context.WithCancel(context.Background())
-	end()
-	before := []context.Context{none, none} // each ends when that batch is handled; the newest first
-	if p.abreast {
-		before = append(before, none)
-	}
-	missed := 0
+	previous, none := context.WithCancel(context.Background()) // ends when the batch before is handled
+	none()
+	beforeThat, missed := previous, 0
 	for {
-		<-before[len(before)-1].Done() // besides those that are handled one is opened
+		<-beforeThat.Done() // no more than two are in hand
 		switch err := f.wait(context.Background(), time.Time{}); {
 		case errors.Is(err, errOver):
 			return nil
@@ -86,20 +80,16 @@ func (r *Running) pull(ctx context.Context, m *meter, p pulling) error {
 			leave(f.rest())
 			continue
 		}
-		batch := f.gather(before[0], p.batch, p.linger)
-		turn := before[0]
-		if p.abreast && batch.full {
-			turn = before[1]
-		}
+		batch := f.gather(previous, p.batch, p.linger)
+		before := previous
 		this, done := context.WithCancel(context.Background())
-		copy(before[1:], before)
-		before[0] = this
+		beforeThat, previous = before, this
 		inHand.Go(func() {
 			defer done()
 			defer f.release(batch)
 			msgs := batch.msgs
 			handle := p.open(msgs)
-			<-turn.Done()
+			<-before.Done()
 			if ctx.Err() != nil {
 				leave(msgs)
 				return

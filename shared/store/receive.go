@@ -82,6 +82,9 @@ func (s *Store) ReceiveAlerts(ctx context.Context, as []federation.Alert, tell f
 	return got, nil
 }
 
+// StoresBeside reports whether two transactions that write can be under way at a time.
+func (s *Store) StoresBeside() bool { return s.dialect.copies }
+
 // copyingOrNot has n alerts received, by COPY where that is worth it and nothing conflicts.
 func (s *Store) copyingOrNot(n int, receive func(storeFresh) error) error {
 	if s.dialect.copies && n >= worthCopying {
