@@ -37,10 +37,10 @@ func TestALargeBacklogIsWholeInItsNewestVersionsBehindAGate(t *testing.T) {
 		clients.Go(func() {
 			for i := part; i < all; i += at {
 				n := alert(fmt.Sprint("kept ", i), federation.High)
-				switch {
-				case i%100 == 0:
+				switch i % 100 {
+				case 0:
 					n.Title = fmt.Sprint("made harmless ", i)
-				case i%100 == 1:
+				case 1:
 					n.Title, n.Severity = fmt.Sprint("not wanted ", i), federation.Medium
 				}
 				a, _, _, err := m.api[0].Raise(t.Context(), n)
