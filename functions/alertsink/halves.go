@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// half is how many alerts go into one transaction at most where as many more wait.
+	// half is how many alerts, or nearly, go into one transaction where twice as many wait.
 	half = 1000
 	// worthHalving is from how many alerts on they are stored in two halves.
 	worthHalving = 1000
@@ -38,7 +38,9 @@ func (s sink) take(ctx context.Context, all []signed) error {
 	var done [2]error
 	var both sync.WaitGroup
 	for i, p := range parts {
-		both.Go(func() { done[i] = p.refused(s.storeTogether(ctx, p.msgs)) })
+		both.Go(func() {
+			done[i] = p.refused(function.Guarded(func() error { return s.storeTogether(ctx, p.msgs) }))
+		})
 	}
 	both.Wait()
 	return together(done[0], done[1])
@@ -54,6 +56,7 @@ func (p *part) add(place int, m signed) {
 	p.msgs, p.places = append(p.msgs, m), append(p.places, place)
 }
 
+// seed is that of [partOf], for as long as this process lives.
 var seed = maphash.MakeSeed()
 
 // partOf is in which half a message goes: all versions of an alert in the same, for they are

@@ -84,9 +84,6 @@ func (m *meter) call(ctx context.Context, limit time.Duration, handler func(cont
 	m.running.Inc()
 	start := time.Now()
 	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{value: p, stack: string(debug.Stack())}
-		}
 		m.running.Dec()
 		m.seconds.Observe(time.Since(start).Seconds())
 		if err == nil {
@@ -96,7 +93,18 @@ func (m *meter) call(ctx context.Context, limit time.Duration, handler func(cont
 		}
 		m.leave(err)
 	}()
-	return handler(ctx)
+	return Guarded(func() error { return handler(ctx) })
+}
+
+// Guarded runs f, and gives a panic of it as an error. It is for what a handler does in a
+// goroutine of its own, where a panic would end the process and not the call.
+func Guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{value: p, stack: string(debug.Stack())}
+		}
+	}()
+	return f()
 }
 
 // repeat counts a call that was answered as the one before it.
