@@ -355,7 +355,7 @@ func calls(alert, other federation.Alert) map[string][]func(context.Context, *St
 var small = []string{
 	"Key", "Keys", "CreateKey", "UseKey", "RevokeKey", "OpenSession", "OpenIssuerSession", "KeepDrill", "Drills", "IssuerSession", "Session", "CloseSession", "DeleteSessions", "AuditHead",
 	"TrustedKey", "TrustedKeys", "TrustedKeysOf", "PinFirstSeen", "PinKey", "UnpinKey", "NoteKeyRefused",
-	"BacklogDrops", "Close", "FindLink", "Gates", "Inbound", "Links", "LinksTo", "Migrate", "Migrations", "PeerGates", "Peers", "Ready",
+	"BacklogDrops", "Close", "FindLink", "Gates", "Inbound", "Links", "LinksTo", "Migrate", "Migrations", "PeerGates", "Peers", "Ready", "StoresBeside",
 	"RecordDrop", "RecordRepair", "RecordWatches", "SetAgents", "Sites", "Stats", "UpsertOwnSite", "Watches",
 	"BeginRelayed", "EndRelayed", "Mesh", "PassedPeers", "PullsFrom", "RelayedOnly", "RelayedPeers", "Relays", "SetPassed", "NoteTold", "Told",
 }

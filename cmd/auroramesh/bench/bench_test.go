@@ -101,7 +101,7 @@ func TestABenchmarkThatIsInterruptedHasWhatWasComplete(t *testing.T) {
 func TestABenchmarkThatCannotBeIsRefusedBeforeItStarts(t *testing.T) {
 	t.Parallel()
 	_, err := bench.Run(t.Context(), bench.Options{Names: []string{"fire"}, Rounds: 0, Scale: 0.0001})
-	for _, want := range []string{`name: "fire" is not allowed: ingest, ingest-processor, ingest-relayed, intake-1, `, `rounds: "0" is not allowed: a whole number from 1 to 100`, `scale: "0.0001" is not allowed: a number from 0.001 to 100`} {
+	for _, want := range []string{`name: "fire" is not allowed: there are ingest, ingest-processor, ingest-relayed, intake-1, `, `rounds: "0" is not allowed: a whole number from 1 to 100`, `scale: "0.0001" is not allowed: a number from 0.001 to 100`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, without %s", err, want)
 		}

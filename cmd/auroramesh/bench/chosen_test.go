@@ -55,7 +55,7 @@ func TestANameMeansAWorkloadOrAllThatBeginWithIt(t *testing.T) {
 	}
 	for name, near := range map[string]string{
 		"": "", "fire": "", "qery-8": "query-8", "ingoot": "ingest", "int": "intake or intake-1 or intake-32",
-		"intake-": "intake-1 or intake-32 or intake-128", "detect-kill": "detect-killed or detect-killed-wan", "relays": "relay", "INGEST": "ingest",
+		"intake-": "intake-1 or intake-32 or intake-128", "detect-kill": "detect-killed or detect-killed-wan", "relays": "relay", "INGEST": "ingest or ingest-processor or ingest-relayed",
 	} {
 		err := (Options{Names: []string{name}, Rounds: 1, Scale: 1}).Validate()
 		want := fmt.Sprintf("name: %q is not allowed: ", name)
