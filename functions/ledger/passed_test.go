@@ -229,7 +229,7 @@ func TestOfOneAlertThatTheHubPassesOnThePeerIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "with an older version there", state("a"), "queued: site-h passes it on, and site-b says that it does not have it yet")
-	if err := theirs.NoteRefused(t.Context(), store.RefusedAlert{OriginSite: own, OriginID: a.ID, Version: edited.Version, Reason: "not wanted", RaisedAt: a.CreatedAt, At: time.Now()}); err != nil {
+	if err := theirs.NoteRefused(t.Context(), store.RefusedAlert{OriginSite: own, OriginID: a.ID, Version: edited.Version, Rule: store.RuleDeadLetter, Reason: "not wanted", RaisedAt: a.CreatedAt, At: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "with the newer version refused", state("a"), "refused: not wanted")
