@@ -96,15 +96,24 @@ func queueOf(ctx context.Context, origin federation.SiteID, nc *nats.Conn, ident
 	return q, err
 }
 
-// hold empties the stream and holds a consumer back.
+// hold empties the stream and holds a consumer back, which a peer that has just appeared gets
+// in a moment.
 func (q queue) hold(ctx context.Context, consumer string) error {
 	if err := q.stream.Purge(ctx); err != nil {
 		return fmt.Errorf("beginning with nothing: %w", err)
 	}
-	if _, err := q.stream.PauseConsumer(ctx, consumer, time.Now().Add(time.Hour)); err != nil {
-		return fmt.Errorf("holding the consumer %s back: %w", consumer, err)
+	waiting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		_, err := q.stream.PauseConsumer(waiting, consumer, time.Now().Add(time.Hour))
+		if errors.Is(err, jetstream.ErrConsumerNotFound) && pause(waiting, 20*time.Millisecond) == nil {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("holding the consumer %s back: %w", consumer, err)
+		}
+		return nil
 	}
-	return nil
 }
 
 // left is how many messages wait for the consumer or for its acknowledgement.
