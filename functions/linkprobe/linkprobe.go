@@ -131,8 +131,8 @@ func (p prober) round(ctx context.Context, due map[federation.SiteID]time.Durati
 	}
 	doubted, err := p.record(ctx, results)
 	again = map[federation.SiteID]time.Duration{}
-	for _, peer := range doubted {
-		if results[peer].Outcome == federation.Lost {
+	for peer, e := range results {
+		if e.Outcome == federation.Lost && doubted[federation.LinkID(p.bus.Site().ID, peer)] {
 			again[peer] = due[peer]
 		}
 	}
@@ -224,8 +224,8 @@ func (p prober) sendAll(ctx context.Context, peers []federation.SiteID, wait tim
 }
 
 // record notes what became of echoes, and tells of the links that are now another. What it
-// returns are the peers whose last echo says otherwise of their link than is said of it.
-func (p prober) record(ctx context.Context, results map[federation.SiteID]federation.Echo) (doubted []federation.SiteID, err error) {
+// returns are the ids of the links of which their last echo says otherwise than is said of them.
+func (p prober) record(ctx context.Context, results map[federation.SiteID]federation.Echo) (doubted map[string]bool, err error) {
 	own := p.bus.Site().ID
 	echoes := make(map[string]federation.Echo, len(results)) // by the link's id
 	for peer, e := range results {
@@ -236,20 +236,15 @@ func (p prober) record(ctx context.Context, results map[federation.SiteID]federa
 	if err != nil {
 		return nil, fmt.Errorf("recording the echoes: %w", err)
 	}
-	for peer := range results {
-		if done.Doubted[federation.LinkID(own, peer)] {
-			doubted = append(doubted, peer)
-		}
-	}
 	if len(done.Changes) == 0 {
-		return doubted, nil
+		return done.Doubted, nil
 	}
 	for _, c := range done.Changes {
 		p.log.WarnContext(ctx, "a link has changed", "id", c.ID, "from", c.From, "to", c.To, "cause", c.Cause)
 	}
 	// The peers hear of it with a gossip at once: the one that is behind this site
 	// may not have been told by its own server.
-	return doubted, errors.Join(p.bus.Nudge("alertrelay"), p.bus.Nudge("heartbeat"))
+	return done.Doubted, errors.Join(p.bus.Nudge("alertrelay"), p.bus.Nudge("heartbeat"))
 }
 
 // send sends one echo. Where nobody answers at all, it finds out whether only the
